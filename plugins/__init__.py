@@ -1,0 +1,1 @@
+"""The built-in plugins; imported as xcompose_plugins, found by scanning."""

@@ -1,0 +1,1 @@
+"""Changes of a built model, or of training."""

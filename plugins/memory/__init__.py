@@ -1,0 +1,1 @@
+"""Which extra or summarised key slots exist?"""

@@ -1,0 +1,1 @@
+"""Whole token-mixing sub-layers."""

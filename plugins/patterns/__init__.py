@@ -1,0 +1,1 @@
+"""Which keys may a query read?"""

@@ -1,0 +1,1 @@
+"""How does the model know where a token is?"""

@@ -1,0 +1,1 @@
+"""How sub-layers are added to the stream."""

@@ -1,0 +1,1 @@
+"""How does a query weigh the keys it may read?"""

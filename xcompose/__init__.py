@@ -1,0 +1,1 @@
+"""Compose efficient-Transformer mechanisms into one checked model, from one YAML file."""

@@ -1,0 +1,84 @@
+"""Everything that a plugin author imports.
+
+Names that need torch are loaded when they are first used, so that a fixed pattern costs no import of torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from xcompose.attention.algebra import Difference as Difference
+from xcompose.attention.algebra import Intersection as Intersection
+from xcompose.attention.algebra import Union as Union
+from xcompose.attention.pattern import NEVER as NEVER
+from xcompose.attention.pattern import Gather as Gather
+from xcompose.attention.pattern import Pattern as Pattern
+from xcompose.attention.pattern import Point as Point
+from xcompose.attention.pattern import Run as Run
+from xcompose.attention.pattern import Tiles as Tiles
+from xcompose.diagnostics import PartError as PartError
+from xcompose.hookspecs import hookimpl as hookimpl
+from xcompose.registry.component import Component as Component
+from xcompose.schema import AnyValue as AnyValue
+from xcompose.schema import Budget as Budget
+from xcompose.schema import Count as Count
+from xcompose.schema import Layers as Layers
+from xcompose.schema import Length as Length
+from xcompose.schema import Part as Part
+from xcompose.schema import Real as Real
+from xcompose.schema import Section as Section
+from xcompose.schema import SpecRef as SpecRef
+from xcompose.schema import Text as Text
+from xcompose.schema import Width as Width
+from xcompose.schema import option as option
+from xcompose.schema import options as options
+
+if TYPE_CHECKING:
+    from xcompose.attention.attend import attend as attend
+    from xcompose.attention.reads import BEFORE_TIME as BEFORE_TIME
+    from xcompose.attention.reads import Axis as Axis
+    from xcompose.attention.reads import Read as Read
+    from xcompose.attention.reads import Score as Score
+    from xcompose.attention.reads import Slots as Slots
+    from xcompose.attention.reads import Term as Term
+    from xcompose.compose.options import ModelOptions as ModelOptions
+    from xcompose.compose.options import OneStackOptions as OneStackOptions
+    from xcompose.compose.options import StackOptions as StackOptions
+    from xcompose.compose.parts import FFN as FFN
+    from xcompose.compose.parts import Addon as Addon
+    from xcompose.compose.parts import Branch as Branch
+    from xcompose.compose.parts import Context as Context
+    from xcompose.compose.parts import Embedding as Embedding
+    from xcompose.compose.parts import Memory as Memory
+    from xcompose.compose.parts import Mixed as Mixed
+    from xcompose.compose.parts import Mixer as Mixer
+    from xcompose.compose.parts import ModelOut as ModelOut
+    from xcompose.compose.parts import Norm as Norm
+    from xcompose.compose.parts import Output as Output
+    from xcompose.compose.parts import Position as Position
+    from xcompose.compose.parts import Residual as Residual
+    from xcompose.compose.parts import Source as Source
+    from xcompose.compose.parts import Spans as Spans
+    from xcompose.compose.parts import State as State
+    from xcompose.compose.parts import Visible as Visible
+    from xcompose.compose.tasks import Splits as Splits
+    from xcompose.compose.tasks import Task as Task
+
+_LAZY = {
+    "xcompose.attention.attend": ("attend",),
+    "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),
+    "xcompose.compose.options": ("ModelOptions", "OneStackOptions", "StackOptions"),
+    "xcompose.compose.parts": (
+        "FFN", "Addon", "Branch", "Context", "Embedding", "Memory", "Mixed", "Mixer", "ModelOut", "Norm", "Output",
+        "Position", "Residual", "Source", "Spans", "State", "Visible",
+    ),
+    "xcompose.compose.tasks": ("Splits", "Task"),
+}  # fmt: skip
+_HOME = {name: module for module, names in _LAZY.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"xcompose.api has no {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

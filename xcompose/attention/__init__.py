@@ -1,0 +1,1 @@
+"""Keys with spans, patterns, tiles, and the executors that run them."""

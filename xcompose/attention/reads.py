@@ -1,0 +1,131 @@
+"""Attention is one softmax over reads: the records that mixers, memories, scores and the engine exchange.
+
+    attend([Read(q, slots, pattern, ...), ...]) -> (b n h e)
+
+Shapes use the one alphabet: b batch, n queries, m slots, h heads, g key/value heads, d head width, e value width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from xcompose.attention.pattern import Pattern, Point
+
+BEFORE_TIME = -(2**62)
+"""The `end` of a slot that belongs to no position and always exists."""
+
+
+@attrs.frozen(eq=False)
+class Axis:
+    """The rows of a (b n c) tensor on the time line.
+
+    `at` is a `range` where all rows of the batch stand at the same places (training, prefill from nothing, steps in
+    unison): plans are made from it without looking at data. It is a tensor (b n) where they do not.
+    """
+
+    at: range | Tensor
+    valid: Tensor | None = None
+    """(b n) bool; None: every row holds a token. Invalid rows are zeroed by the model and read by nobody."""
+    tags: Mapping[str, Tensor] = attrs.field(factory=dict)
+    """(b n) integers by name."""
+    total: int | None = None
+    """The length of the sequence, where the model sees all of it at once (encoders); None in decoders."""
+    clock: str = "tokens"
+    """Positions compare only on one clock; the source of cross-attention has another."""
+
+    @property
+    def n(self) -> int:
+        return len(self.at) if isinstance(self.at, range) else self.at.shape[-1]
+
+    def positions(self, device: torch.device) -> Tensor:
+        """(n) where all rows agree, else (b n); int64."""
+        if isinstance(self.at, range):
+            return torch.arange(self.at.start, self.at.stop, device=device)
+        return self.at
+
+
+@attrs.frozen(eq=False)
+class Slots:
+    """Keys and values, and the span of time each slot stands for."""
+
+    k: Tensor
+    """(b m g d), turned by the position already."""
+    v: Tensor
+    """(b m g e)"""
+    at: range | Tensor
+    """(m) or (b m)"""
+    start: range | Tensor | None = None
+    end: range | Tensor | None = None
+    """None: the same as `at` (tokens). `BEFORE_TIME` for slots that always exist."""
+    log_weight: Tensor | None = None
+    """(b m) or (b h m): added to the logits; -inf where a slot does not exist."""
+    tags: Mapping[str, Tensor] = attrs.field(factory=dict)
+    """(b m) or (b h m) integers by name."""
+
+
+class Term(ABC):
+    """An additive, pairwise part of the logits: `label(i, slot)` times a table. ALiBi, T5, Transformer-XL, Shaw ..."""
+
+    trainable: bool = False
+    """Whether gradients flow into it; then the fused kernel is left."""
+
+    @abstractmethod
+    def label(self, q: Point, k: Point) -> Tensor:
+        """Integer labels of pairs, any shape that broadcasts to (..., n, m)."""
+
+    @abstractmethod
+    def bias(self, q: Tensor, labels: Tensor) -> Tensor:
+        """The addition to the logits of one tile.
+
+        Args:
+            q: (t n h d) raw queries of the tile, before `turn` (t: batch times tiles).
+            labels: broadcastable to (t 1 n m).
+
+        Returns:
+            Broadcastable to (t h n m), already scaled.
+        """
+
+
+@attrs.frozen(eq=False)
+class Read:
+    """One source of keys in the common softmax."""
+
+    q: Tensor
+    """(b n h d), turned by the position already."""
+    queries: Axis
+    slots: Slots
+    pattern: Pattern
+    causal: bool
+    scale: float
+    terms: tuple[Term, ...] = ()
+    raw_q: Tensor | None = None
+    """(b n h d) before the turn, for terms; None: as `q`."""
+    name: str = "tokens"
+    """For explanations: tokens, memory conv ..."""
+
+
+class Score(nn.Module):
+    """How a query weighs the keys it may read. `softmax` is the plain one; a kernel gives features."""
+
+    kernel: bool = False
+    """Whether weights are products of features, so that sums over keys replace the softmax."""
+    def features(self, t: Tensor, side: Literal["query", "key"]) -> tuple[Tensor, Tensor | None]:
+        """Map (b n h d) to features (b n h r), and a per-row log-scale (b n h) that stabilises, or None.
+
+        Zeros of padding are the engine's business. Never take a maximum over time: it leaks.
+        """
+        raise NotImplementedError("only kernels have features")
+
+
+class Choice(NamedTuple):
+    """Which executor a read got, and why."""
+
+    read: str
+    executor: str
+    reason: str

@@ -1,0 +1,1 @@
+"""Like-for-like comparison."""

@@ -1,0 +1,281 @@
+"""What each kind of working part owes: the classes that plugins subclass, and the context they are built in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from xcompose.attention.pattern import Pattern
+from xcompose.attention.reads import Axis, Slots, Term
+
+Causal = Literal["strict", "value", "none"]
+T = TypeVar("T")
+
+
+class Mixed(NamedTuple):
+    """What a mixer returns."""
+
+    x: Tensor
+    """(b n c)"""
+    state: Any = None
+    """A pytree of tensors, batch first; None when none was given."""
+    losses: Mapping[str, Tensor] = {}
+    """Scalars by name, to be added to the training loss."""
+    stats: Mapping[str, Tensor] = {}
+    """Statistics by name, applied once per step by the trainer."""
+
+
+class Source(NamedTuple):
+    """The other sequence of cross-attention."""
+
+    x: Tensor
+    """(b m c)"""
+    axis: Axis
+
+
+class Visible(NamedTuple):
+    """Who may read whom in one group of heads, as declared by patterns and spans (numpy bool, (n n))."""
+
+    label: str
+    heads: int
+    matrix: Any
+    exact: bool
+    """False where contents decide (learned patterns): then the matrix is what may be read at most."""
+
+
+class Mixer(nn.Module, ABC):
+    """Move information along n; never change the shape.
+
+    One call serves training, prefill, segment and step: they differ only in where the time line is cut. Without a
+    state the rows are a whole sequence from its start; with one they continue it. A state is used up by the call.
+    """
+
+    def forward(self, x: Tensor, axis: Axis, state: Any = None, source: Source | None = None) -> Mixed:
+        if state is None:
+            return self.mix(x, axis, source)
+        return self.extend(x, axis, state, source)
+
+    @abstractmethod
+    def mix(self, x: Tensor, axis: Axis, source: Source | None = None) -> Mixed:
+        """Mix a whole sequence (b n c)."""
+
+    def start(self, batch: int, like: Tensor) -> Any:
+        """The state before the first token. The default keeps the inputs."""
+        return {
+            "x": like.new_zeros(batch, 0, like.shape[-1]),
+            "at": torch.zeros(batch, 0, dtype=torch.long, device=like.device),
+        }
+
+    def extend(self, x: Tensor, axis: Axis, state: Any, source: Source | None = None) -> Mixed:
+        """Continue from a state. The default keeps the inputs so far and mixes all of them again: right, and slow.
+
+        Implemented in `xcompose.decode.recompute`.
+        """
+        from xcompose.decode.recompute import extend_by_recomputing
+
+        return extend_by_recomputing(self, x, axis, state, source)
+
+    def state_shape(self, n: int) -> Mapping[str, tuple[int, ...]]:
+        """Sizes per sequence of every tensor in the state after n tokens, by name."""
+        return {"x": (n, self.dim), "at": (n,)}
+
+    def visible(self, n: int) -> tuple[Visible, ...]:
+        """Who may read whom in a sequence of n, for pictures and for the liveness certificate."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its queries may read")
+
+    dim: int
+    """Model width c, set by the constructor."""
+
+
+class Spans(NamedTuple):
+    """The slots of a memory over n positions, as integer arrays (m)."""
+
+    start: Any
+    end: Any
+    at: Any
+
+
+class Memory(nn.Module, ABC):
+    """Extra or summarised key slots, read in the same softmax as the tokens.
+
+    `level` says what it works on: `keys` after the projection (k and v), `rows` before it (x).
+    """
+
+    level: ClassVar[Literal["rows", "keys"]] = "keys"
+    pattern: Pattern
+    """Which of its slots a query may read."""
+    tokens: Pattern | None = None
+    """A restriction of the token read that comes with it (recurrences: the query's own segment)."""
+
+    @abstractmethod
+    def spans(self, n: int) -> Spans:
+        """The slots that n positions give. In a decoder those of n must be a prefix of those of n + 1: the composer
+        checks it, and that is what refuses a memory that looks at everything."""
+
+    @abstractmethod
+    def slots(self, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Mapping[str, Tensor]]:
+        """Summarise keys (b n g d) and values (b n g e) of a whole sequence; also losses by name.
+
+        For level `rows` both arguments are the rows (b n c) and the slots' k and v are rows (b m 1 c), which the
+        attention projects.
+        """
+
+    def start(self, batch: int, k: Tensor, v: Tensor) -> Any:
+        """The state before the first token. The default keeps k and v."""
+        return {
+            "k": k.new_zeros(batch, 0, *k.shape[2:]),
+            "v": v.new_zeros(batch, 0, *v.shape[2:]),
+            "at": torch.zeros(batch, 0, dtype=torch.long, device=k.device),
+        }
+
+    def extend(self, state: Any, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Any, Mapping[str, Tensor]]:
+        """The slots after these rows, and the new state. The default summarises everything again."""
+        from xcompose.decode.recompute import extend_memory_by_recomputing
+
+        return extend_memory_by_recomputing(self, state, k, v, axis)
+
+    def state_shape(self, n: int, groups: int, width: int, value_width: int) -> Mapping[str, tuple[int, ...]]:
+        return {"k": (n, groups, width), "v": (n, groups, value_width), "at": (n,)}
+
+
+class Position(nn.Module):
+    """How the model knows where a token is: at the embedding, inside attention, or both. Override what applies."""
+
+    def embed(self, x: Tensor, axis: Axis) -> Tensor:
+        """Add to the embedded rows (b n c)."""
+        return x
+
+    def turn(self, t: Tensor, at: Tensor, side: Literal["query", "key"]) -> Tensor:
+        """Turn queries or keys (b n h d) by their positions `at`, (n) or (b n)."""
+        return t
+
+    def terms(self, heads: int, head_dim: int) -> Sequence[Term]:
+        """Additive parts of the logits. Called once when attention is built; module parameters may be used."""
+        return ()
+
+
+class Norm(nn.Module):
+    """Normalise (..., c)."""
+
+
+class FFN(nn.Module, ABC):
+    """A feed-forward network, row by row: (b n c) to (b n c)."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor: ...
+
+
+Branch = Callable[[Tensor], tuple[Tensor, Any]]
+"""One sub-layer (mixer, cross or ffn, with its dropout, without its norm): rows (b n c) to rows, and a pytree of
+tensors beside them (state, losses, statistics)."""
+
+
+class Residual(nn.Module, ABC):
+    """How sub-layers are added to the stream. Built once for each layer, with one norm for each branch."""
+
+    carry: ClassVar[str] = "single"
+    """What flows between layers; all layers of a stack must agree."""
+    final_norm: ClassVar[bool] = True
+    """Whether the stack ends with a norm of its own."""
+
+    def enter(self, x: Tensor) -> Any:
+        """From rows (b n c) to what flows."""
+        return x
+
+    def leave(self, carry: Any) -> Tensor:
+        """From what flows to rows (b n, width_out)."""
+        return carry
+
+    def width_out(self, dim: int) -> int:
+        return dim
+
+    @abstractmethod
+    def forward(self, carry: Any, branches: Sequence[Branch]) -> tuple[Any, list[Any]]:
+        """Run the branches of one layer in order; returns what flows on, and what each branch gave beside its rows."""
+
+
+class Embedding(nn.Module, ABC):
+    """Tokens (b n) to rows (b n c)."""
+
+    @abstractmethod
+    def forward(self, tokens: Tensor) -> Tensor: ...
+
+    def table(self) -> nn.Parameter | None:
+        """The (v c) matrix that an output may tie to; None where there is none."""
+        return None
+
+
+class Output(nn.Module, ABC):
+    """Rows (b n c) to what the task wants, logits (b n v) for language modelling."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, axis: Axis) -> Tensor: ...
+
+
+class State(NamedTuple):
+    """Where each sequence stands, and what each layer remembers. Batch first everywhere, so that `reorder` is free."""
+
+    time: Tensor
+    """(b) tokens read so far"""
+    parts: Mapping[str, Any]
+    """By application: layer number and role, `3.mixer`."""
+
+
+class ModelOut(NamedTuple):
+    """What a composed model returns."""
+
+    logits: Tensor
+    state: State | None = None
+    losses: Mapping[str, Tensor] = {}
+    stats: Mapping[str, Tensor] = {}
+
+
+
+
+class Addon(ABC):
+    """A change of the built model, or of training only. `facts={"stage": "model"|"train"}` of its component says which."""
+
+    @abstractmethod
+    def apply(self, model: nn.Module) -> None:
+        """Change the built model in place."""
+
+
+@attrs.frozen
+class Context:
+    """Where a part is built: the facts of the model around it, and how to build the parts inside it."""
+
+    dim: int
+    """Model width c."""
+    causal: Causal
+    vocab: int = 256
+    length: int | None = None
+    """The maximum length, where the spec states one."""
+    grid: tuple[int, ...] | None = None
+    layers: int = 1
+    """How many layers the stack has."""
+    layer: int = 0
+    """Which one this is, from 0."""
+    role: Literal["self", "cross"] = "self"
+    heads: int | None = None
+    """Set inside `heads(...)`: how many heads the group has; else the part's own option counts."""
+    table: nn.Parameter | None = None
+    """The embedding's (v c) matrix, for outputs that tie to it."""
+    builder: Callable[[Any, Context], Any] | None = None
+    cache: dict[Any, Any] = attrs.field(factory=dict)
+
+    def build(self, part: Any, **changes: Any) -> Any:
+        """Build the component that an option holds, in this context or one changed by `changes`."""
+        assert self.builder is not None
+        return self.builder(part, attrs.evolve(self, **changes) if changes else self)
+
+    def shared(self, key: Any, make: Callable[[], T]) -> T:
+        """The same object for everyone in this model who asks with the same key."""
+        if key not in self.cache:
+            self.cache[key] = make()
+        return self.cache[key]
+

@@ -1,0 +1,56 @@
+"""What a task owes: batches, a loss, metrics. And what optimisers and schedules are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import Dataset
+
+Batch: TypeAlias = Mapping[str, Tensor]
+
+
+class Splits(NamedTuple):
+    """Training and validation data; each item is a mapping of tensors without the batch axis."""
+
+    train: Dataset[Any]
+    valid: Dataset[Any]
+
+
+class Task(ABC):
+    """Data, loss and metric.
+
+    `data` files come from the command line; a task that names a built-in corpus works without.
+    """
+
+    metric: str = "loss"
+    """The metric that ranks models, and that `goal` may name."""
+    higher_is_better: bool = False
+
+    @abstractmethod
+    def splits(self, data: Path | None, length: int, seed: int) -> Splits:
+        """Training and validation sets of sequences of `length`.
+
+        Raises:
+            SpecError: the data is missing, empty, or not what the task reads (XC08x).
+        """
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The training loss (scalar, with the model's own losses added) and metrics by name (sums over items are not
+        taken: each is a mean over the batch)."""
+
+    def describe(self) -> Iterable[str]:
+        """What a human wants to know about the data: name, size, split."""
+        return ()
+
+
+OptimizerFactory: TypeAlias = Callable[[Iterable[Any], float], Optimizer]
+"""`make(parameter_groups, lr)`; what building an optimizer component returns."""
+
+ScheduleFunction: TypeAlias = Callable[[int, int], float]
+"""`factor(step, total_steps)` of the learning rate; what building a schedule component returns."""

@@ -1,0 +1,1 @@
+"""Parameters, work, memory and state, counted."""

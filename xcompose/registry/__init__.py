@@ -1,0 +1,1 @@
+"""Finding plugins, keeping broken ones apart, and the catalogue of components."""
