@@ -1,1 +1,5 @@
 """Finding plugins, keeping broken ones apart, and the catalogue of components."""
+
+from xcompose.registry.component import Component as Component
+from xcompose.registry.registry import Registry as Registry
+from xcompose.registry.registry import load as load
