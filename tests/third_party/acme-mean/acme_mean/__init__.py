@@ -1,0 +1,1 @@
+"""A memory of mean-pooled blocks."""
