@@ -1,0 +1,41 @@
+# Two commands are enough: `make quickstart` shows what xcompose does, `make test` proves that it works here.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help quickstart test test-slow lint format clean
+
+help:
+	@echo "make quickstart   check, train, generate and compare: about five minutes"
+	@echo "make test         the tests"
+	@echo "make test-slow    the tests that take longer, too"
+	@echo "make lint         ruff and pyright"
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "environment: .venv (a few minutes the first time)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip -c constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools -e '.[dev]'
+	@touch $(STAMP)
+
+quickstart: $(STAMP)
+	@$(BIN)/xcompose quickstart
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(STAMP)
+	@$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
