@@ -43,7 +43,9 @@ class Component:
 
     @property
     def full_name(self) -> str:
-        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+        """The canonical name: `window`, `acme/nystrom`, `acme/nystrom@2`."""
+        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return name if self.version == 1 else f"{name}@{self.version}"
 
     @property
     def card(self) -> str:

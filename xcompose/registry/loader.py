@@ -159,5 +159,3 @@ class Loader:
 def _first_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:3])
-
-

@@ -70,9 +70,17 @@ class Registry:
     @functools.cached_property
     def catalogue(self) -> Catalogue:
         """What the spec language knows of all this: plain data."""
-        from xcompose.spec.catalogue import Catalogue
+        from xcompose.spec.catalogue import Absence, Catalogue
 
-        return Catalogue([c.schema for c in self.components()], absent=self.absent)
+        clashes = [
+            Absence(reason, names=frozenset([key]), fix="uninstall one of them") for key, reason in self.absent.items()
+        ]
+        broken = [
+            Absence(f"plugin '{_title(p.found)}' is not loaded: {p.error}", namespace=p.found.namespace)
+            for p in self.plugins
+            if p.error and p.found.namespace
+        ]
+        return Catalogue([c.schema for c in self.components()], absent=[*clashes, *broken])
 
     @functools.cached_property
     def problems(self) -> tuple[Diagnostic, ...]:
