@@ -42,6 +42,12 @@ if TYPE_CHECKING:
     from xcompose.attention.reads import Score as Score
     from xcompose.attention.reads import Slots as Slots
     from xcompose.attention.reads import Term as Term
+    from xcompose.compose.activations import Activation as Activation
+    from xcompose.compose.activations import activate as activate
+    from xcompose.compose.findings import Findings as Findings
+    from xcompose.compose.model import Model as Model
+    from xcompose.compose.model import OneStackModel as OneStackModel
+    from xcompose.compose.model import Ran as Ran
     from xcompose.compose.options import ModelOptions as ModelOptions
     from xcompose.compose.options import OneStackOptions as OneStackOptions
     from xcompose.compose.options import StackOptions as StackOptions
@@ -50,6 +56,7 @@ if TYPE_CHECKING:
     from xcompose.compose.parts import Branch as Branch
     from xcompose.compose.parts import Context as Context
     from xcompose.compose.parts import Embedding as Embedding
+    from xcompose.compose.parts import Init as Init
     from xcompose.compose.parts import Memory as Memory
     from xcompose.compose.parts import Mixed as Mixed
     from xcompose.compose.parts import Mixer as Mixer
@@ -62,18 +69,34 @@ if TYPE_CHECKING:
     from xcompose.compose.parts import Spans as Spans
     from xcompose.compose.parts import State as State
     from xcompose.compose.parts import Visible as Visible
+    from xcompose.compose.stack import Stack as Stack
+    from xcompose.compose.tasks import Batch as Batch
+    from xcompose.compose.tasks import OptimizerFactory as OptimizerFactory
+    from xcompose.compose.tasks import ScheduleFunction as ScheduleFunction
     from xcompose.compose.tasks import Splits as Splits
     from xcompose.compose.tasks import Task as Task
+    from xcompose.train.corpus import ByteCorpus as ByteCorpus
+    from xcompose.train.corpus import read_corpus as read_corpus
+    from xcompose.train.labelled import LabelledCorpus as LabelledCorpus
+    from xcompose.train.labelled import read_labelled as read_labelled
+    from xcompose.train.windows import Windows as Windows
 
 _LAZY = {
     "xcompose.attention.attend": ("attend",),
     "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),
+    "xcompose.compose.activations": ("Activation", "activate"),
+    "xcompose.compose.findings": ("Findings",),
+    "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
     "xcompose.compose.options": ("ModelOptions", "OneStackOptions", "StackOptions"),
     "xcompose.compose.parts": (
-        "FFN", "Addon", "Branch", "Context", "Embedding", "Memory", "Mixed", "Mixer", "ModelOut", "Norm", "Output",
+        "FFN", "Addon", "Branch", "Context", "Embedding", "Init", "Memory", "Mixed", "Mixer", "ModelOut", "Norm", "Output",
         "Position", "Residual", "Source", "Spans", "State", "Visible",
     ),
-    "xcompose.compose.tasks": ("Splits", "Task"),
+    "xcompose.compose.stack": ("Stack",),
+    "xcompose.compose.tasks": ("Batch", "OptimizerFactory", "ScheduleFunction", "Splits", "Task"),
+    "xcompose.train.corpus": ("ByteCorpus", "read_corpus"),
+    "xcompose.train.labelled": ("LabelledCorpus", "read_labelled"),
+    "xcompose.train.windows": ("Windows",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
 
