@@ -1,0 +1,73 @@
+"""The command line: one file a command; heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from xcompose.cli import common
+
+app = typer.Typer(
+    name="xcompose",
+    help="Compose efficient-Transformer mechanisms into one checked model, from one YAML file.",
+    epilog="Example:  xcompose new mine  ·  xcompose check  ·  xcompose train mine.xc.yaml@tiny",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _add_commands() -> None:
+    from xcompose.cli import (
+        bench,
+        build,
+        check,
+        compare,
+        cost,
+        draw,
+        explain,
+        freeze,
+        generate,
+        list_,
+        new,
+        quickstart,
+        show,
+        train,
+        why,
+    )
+
+    groups = {
+        "Write": {"new": new, "list": list_, "show": show, "explain": explain, "why": why, "freeze": freeze},
+        "Prove": {"check": check, "build": build, "cost": cost, "draw": draw, "bench": bench},
+        "Run": {"train": train, "generate": generate, "compare": compare, "quickstart": quickstart},
+    }
+    for title, commands in groups.items():
+        for name, module in commands.items():
+            app.command(name, rich_help_panel=title, epilog=module.EXAMPLE)(module.run)
+
+
+def main() -> None:
+    """Run the command line. Exit code 0: fine; 1: findings; 2: wrong usage or an internal error."""
+    _add_commands()
+    try:
+        app()
+    except common.SpecError as error:
+        common.print_findings(error.diagnostics)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        common.errors.print("stopped")
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("XCOMPOSE_DEBUG"):
+            raise
+        common.errors.print(f"internal error: {type(error).__name__}: {error}", markup=False)
+        common.errors.print("This is a fault of xcompose or of a plugin. XCOMPOSE_DEBUG=1 shows where.", markup=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
