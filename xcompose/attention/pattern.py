@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import attrs
@@ -23,7 +24,7 @@ class DependsOnLength(Exception):
     """A predicate asked for the length of the sequence where there is none: in a decoder, which has no end yet."""
 
 
-@attrs.frozen
+@dataclass(frozen=True, eq=False)
 class Point:
     """One side of the question "may this query read that slot?": integers, or arrays of them that broadcast.
 
@@ -38,7 +39,7 @@ class Point:
     """Last position that went into the slot; None means `at`. Before all time for a slot that always exists."""
     head: Any = 0
     """The head that asks, counted within the layer."""
-    tags: Mapping[str, Any] = attrs.field(factory=dict)
+    tags: Mapping[str, Any] = field(default_factory=dict)
     """Integers by name: bucket, cluster, row, column, role."""
     total: int | None = None
     """The length of the sequence where it is known; ask for `length` instead."""

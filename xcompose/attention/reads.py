@@ -2,6 +2,7 @@
 
     attend([Read(q, slots, pattern, ...), ...]) -> (b n h e)
 
+The records are standard dataclasses because the compiler follows those and no others.
 Shapes use the one alphabet: b batch, n queries, m slots, h heads, g key/value heads, d head width, e value width.
 """
 
@@ -9,9 +10,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-import attrs
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ BEFORE_TIME = -(2**62)
 """The `end` of a slot that belongs to no position and always exists."""
 
 
-@attrs.frozen(eq=False)
+@dataclass(frozen=True, eq=False)
 class Axis:
     """The rows of a (b n c) tensor on the time line.
 
@@ -32,7 +33,7 @@ class Axis:
     at: range | Tensor
     valid: Tensor | None = None
     """(b n) bool; None: every row holds a token. Invalid rows are zeroed by the model and read by nobody."""
-    tags: Mapping[str, Tensor] = attrs.field(factory=dict)
+    tags: Mapping[str, Tensor] = field(default_factory=dict)
     """(b n) integers by name."""
     total: int | None = None
     """The length of the sequence, where the model sees all of it at once (encoders); None in decoders."""
@@ -50,7 +51,7 @@ class Axis:
         return self.at
 
 
-@attrs.frozen(eq=False)
+@dataclass(frozen=True, eq=False)
 class Slots:
     """Keys and values, and the span of time each slot stands for."""
 
@@ -65,7 +66,7 @@ class Slots:
     """None: the same as `at` (tokens). `BEFORE_TIME` for slots that always exist."""
     log_weight: Tensor | None = None
     """(b m) or (b h m): added to the logits; -inf where a slot does not exist."""
-    tags: Mapping[str, Tensor] = attrs.field(factory=dict)
+    tags: Mapping[str, Tensor] = field(default_factory=dict)
     """(b m) or (b h m) integers by name."""
 
 
@@ -92,7 +93,7 @@ class Term(ABC):
         """
 
 
-@attrs.frozen(eq=False)
+@dataclass(frozen=True, eq=False)
 class Read:
     """One source of keys in the common softmax."""
 
