@@ -115,6 +115,10 @@ class Pattern(ABC):
 
     crosses: ClassVar[bool] = False
     """Whether it makes sense between two clocks (cross-attention), where differences of positions mean nothing."""
+    full: ClassVar[bool] = False
+    """Whether it allows every pair, now and for ever: what a kernel score needs."""
+    empty: ClassVar[bool] = False
+    """Whether it allows no pair at all: the tokens are not read."""
     selects: ClassVar[Literal["position", "prefix", "sequence"]] = "position"
     """What decides: positions alone; contents of the past (strict); contents of the whole sequence, which a decoder
     refuses unless the spec says `causal: value`."""
