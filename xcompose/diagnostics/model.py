@@ -82,6 +82,8 @@ class PartError(ValueError):
         code: XC031 (cannot be used here) unless another fits better.
     """
 
-    def __init__(self, message: str, *, label: str = "", fixes: Iterable[str] = (), option: str = "", code: str = "XC031"):
+    def __init__(
+        self, message: str, *, label: str = "", fixes: Iterable[str] = (), option: str = "", code: str = "XC031"
+    ):
         super().__init__(message)
         self.message, self.label, self.fixes, self.option, self.code = message, label, tuple(fixes), option, code

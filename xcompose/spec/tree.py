@@ -6,11 +6,14 @@ of layers or a reference, the text of a scalar is parsed into an expression, who
 
 from __future__ import annotations
 
+import bisect
 from typing import Literal, TypeAlias
 
 import attrs
 
 from xcompose.diagnostics import Span
+
+Style = Literal["plain", "single", "double", "literal", "folded", "override"]
 
 
 @attrs.frozen
@@ -19,7 +22,21 @@ class Scalar:
 
     text: str
     span: Span
-    style: Literal["plain", "single", "double", "literal", "folded", "override"] = attrs.field(default="plain", eq=False)
+    style: Style = attrs.field(default="plain", eq=False)
+    places: tuple[tuple[int, int, int], ...] = attrs.field(default=(), eq=False, repr=False)
+    """Where the text stands in the file: from each `offset` on, up to the next one, characters stand side by side from
+    (`line`, `column`). Without any, the text stands where the span begins."""
+
+    def span_of(self, start: int, end: int) -> Span:
+        """The place in the file of `text[start:end]`; of an empty piece, the place where it would stand."""
+        line, column = self._place(start)
+        last_line, last_column = self._place(end - 1) if end > start else (line, column - 1)
+        return Span(self.span.file, line, column, last_line, last_column + 1)
+
+    def _place(self, offset: int) -> tuple[int, int]:
+        places = self.places or ((0, self.span.line, self.span.column),)
+        at, line, column = places[max(0, bisect.bisect_right(places, offset, key=lambda place: place[0]) - 1)]
+        return line, column + offset - at
 
 
 @attrs.frozen
@@ -33,7 +50,7 @@ class Sequence:
 
 @attrs.frozen
 class Entry:
-    """One key of a mapping with its value; `value` None means the key was written with nothing behind it."""
+    """One key of a mapping with its value. A key with nothing behind it is refused while loading."""
 
     key: Scalar
     value: Tree
@@ -80,6 +97,8 @@ class Reference:
 
     source: str
     span: Span = attrs.field(eq=False)
+    inner: Scalar | None = attrs.field(default=None, eq=False, repr=False)
+    """The source with its places; None for a reference that no text holds."""
 
 
 @attrs.frozen
