@@ -9,13 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from xcompose.attention.algebra import Difference as Difference
+from xcompose.attention.algebra import Heads as Heads
 from xcompose.attention.algebra import Intersection as Intersection
 from xcompose.attention.algebra import Union as Union
+from xcompose.attention.algebra import set_members as set_members
 from xcompose.attention.pattern import NEVER as NEVER
+from xcompose.attention.pattern import TILE as TILE
+from xcompose.attention.pattern import DependsOnLength as DependsOnLength
 from xcompose.attention.pattern import Gather as Gather
 from xcompose.attention.pattern import Pattern as Pattern
 from xcompose.attention.pattern import Point as Point
 from xcompose.attention.pattern import Run as Run
+from xcompose.attention.pattern import Steady as Steady
 from xcompose.attention.pattern import Tiles as Tiles
 from xcompose.diagnostics import PartError as PartError
 from xcompose.hookspecs import hookimpl as hookimpl
@@ -43,7 +48,7 @@ if TYPE_CHECKING:
     from xcompose.attention.reads import Slots as Slots
     from xcompose.attention.reads import Term as Term
     from xcompose.compose.activations import Activation as Activation
-    from xcompose.compose.activations import activate as activate
+    from xcompose.compose.activations import activation as activation
     from xcompose.compose.findings import Findings as Findings
     from xcompose.compose.model import Model as Model
     from xcompose.compose.model import OneStackModel as OneStackModel
@@ -84,13 +89,13 @@ if TYPE_CHECKING:
 _LAZY = {
     "xcompose.attention.attend": ("attend",),
     "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),
-    "xcompose.compose.activations": ("Activation", "activate"),
+    "xcompose.compose.activations": ("Activation", "activation"),
     "xcompose.compose.findings": ("Findings",),
     "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
     "xcompose.compose.options": ("ModelOptions", "OneStackOptions", "StackOptions"),
     "xcompose.compose.parts": (
-        "FFN", "Addon", "Branch", "Context", "Embedding", "Init", "Memory", "Mixed", "Mixer", "ModelOut", "Norm", "Output",
-        "Position", "Residual", "Source", "Spans", "State", "Visible",
+        "FFN", "Addon", "Branch", "Context", "Embedding", "Init", "Memory", "Mixed", "Mixer", "ModelOut", "Norm",
+        "Output", "Position", "Residual", "Source", "Spans", "State", "Visible",
     ),
     "xcompose.compose.stack": ("Stack",),
     "xcompose.compose.tasks": ("Batch", "OptimizerFactory", "ScheduleFunction", "Splits", "Task"),

@@ -76,7 +76,11 @@ class Run:
         query position  q_start + t * q_step + r * q_stride
         key position    k_start + t * k_step + c * k_stride
 
-    Positions outside the sequence do not exist; tiles may hang over its edges.
+    Positions outside the ranges that were asked for do not exist; tiles may hang over their edges.
+
+    All tiles of a run have one mask: `allows` says the same about (r, c) whatever t is, edges apart, so that a mask is
+    computed once. In a causal cover, so is the causal rule: the tiles of a run move along time together
+    (`q_step == k_step` and `q_stride == k_stride`), or lie wholly in the past, or there is but one.
     """
 
     count: int
@@ -91,10 +95,22 @@ class Run:
     allows: Predicate | None = None
     """The pairs of a tile that count; None means all of them (but for causality and edges)."""
 
+    def clipped(self, queries: range, keys: range) -> Run:
+        """The same pairs; a run of one tile with stride 1 no longer hangs over the edges."""
+        if self.count != 1 or self.q_stride != 1 or self.k_stride != 1 or not queries or not keys:
+            return self
+        q_start, k_start = max(self.q_start, queries.start), max(self.k_start, keys.start)
+        rows = min(self.q_start + self.rows, queries[-1] + 1) - q_start
+        cols = min(self.k_start + self.cols, keys[-1] + 1) - k_start
+        return attrs.evolve(self, rows=max(rows, 0), cols=max(cols, 0), q_start=q_start, k_start=k_start)
+
 
 @attrs.frozen
 class Gather:
-    """Tiles at irregular places: positions as integer arrays, -1 where a row or column is absent."""
+    """Tiles at irregular places: positions as integer arrays, -1 where a row or column is absent.
+
+    Each tile has a mask of its own. A query stands in one row of a gather at most, as in a run.
+    """
 
     queries: Any
     """(count, rows)"""
@@ -104,6 +120,19 @@ class Gather:
 
 
 Tiles = tuple[Run | Gather, ...]
+
+
+@attrs.frozen
+class Steady:
+    """Where a predicate stays the same when query and slot move together: by `period`, both in [low, high)."""
+
+    period: int = 1
+    low: int = -NEVER
+    high: int = NEVER
+
+
+TILE = 64
+"""Rows of a tile, where a pattern has no reason for another number."""
 
 
 class Pattern(ABC):
@@ -124,6 +153,10 @@ class Pattern(ABC):
     refuses unless the spec says `causal: value`."""
     otherwise: ClassVar[Literal["nothing", "self"]] = "nothing"
     """What a query reads that may read nothing else."""
+    empty: ClassVar[bool] = False
+    """Whether it reads nothing at all, on purpose."""
+    learned: ClassVar[bool] = False
+    """Whether contents decide: then it is an `attention.learned.LearnedPattern`, and `allows` needs its tags."""
     per_head: bool = False
     """Whether `allows` looks at `q.head`."""
 
@@ -132,22 +165,37 @@ class Pattern(ABC):
         """Whether query q may read slot k, with operators only (`&`, `|`, `~`, comparisons, integer arithmetic)."""
 
     def cover(self, queries: range, keys: range, causal: bool) -> Tiles:
-        """Tiles that hold every allowed pair of these positions at least once; a superset is fine.
+        """Tiles that hold every allowed pair of these positions exactly once; pairs not allowed may lie in them too.
 
-        A pair that lies in several tiles is counted once: the first tile owns it. Tiles whose `allows` is None
-        must hold allowed pairs only (up to causality and edges). The default is one dense tile.
+        Exactly once: where two tiles overlap, their `allows` must keep them apart. A tile whose `allows` is None holds
+        allowed pairs only (causality and edges apart). With `causal`, pairs of a slot behind its query may be left
+        out. Positions are those that slots stand `at`. In an encoder `keys` ends where the sequence ends. The default
+        is one dense tile.
         """
+        if not queries or not keys:
+            return ()
         return (
             Run(
                 count=1, rows=len(queries), cols=len(keys), q_start=queries.start, q_step=0, k_start=keys.start,
-                k_step=0, allows=self.allows,
+                k_step=0, q_stride=queries.step, k_stride=keys.step, allows=self.allows,
             ),
         )  # fmt: skip
 
+    def steady(self, length: int) -> Steady | None:
+        """How regular the predicate is in a sequence of this length; None: not at all. Masks are then computed once."""
+        return None
+
     def last_reader(self, at: Any) -> Any:
-        """The last position whose query may read a slot at `at` (integer or array); the cache drops it afterwards."""
+        """The last position whose query may read a slot at `at` (integer or array); the cache drops it afterwards.
+
+        May be too late, never too early.
+        """
         return at * 0 + NEVER
 
     def groups(self, heads: int) -> tuple[tuple[int, Pattern], ...]:
-        """How the heads of a layer divide among patterns: (number of heads, pattern), in order."""
+        """How the heads of a layer divide among patterns: (number of heads, pattern), in order.
+
+        Raises:
+            PartError: this number of heads does not divide as the spec wants it.
+        """
         return ((heads, self),)
