@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import attrs
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xcompose.attention.pattern import Pattern
 from xcompose.attention.reads import Axis, Slots, Term
+from xcompose.diagnostics import Diagnostic, PartError
 
 Causal = Literal["strict", "value", "none"]
 T = TypeVar("T")
@@ -170,13 +171,30 @@ class FFN(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor: ...
 
 
-Branch = Callable[[Tensor], tuple[Tensor, Any]]
-"""One sub-layer (mixer, cross or ffn, with its dropout, without its norm): rows (b n c) to rows, and a pytree of
-tensors beside them (state, losses, statistics)."""
+@attrs.frozen(eq=False)
+class Branch:
+    """One sub-layer (mixer, cross or ffn, with its dropout, without its norm), called with rows (b n c): gives rows,
+    and a pytree of tensors beside them (state, losses, statistics)."""
+
+    run: Callable[[Tensor], tuple[Tensor, Any]]
+    modules: tuple[nn.Module, ...] = ()
+    """Whose parameters it uses."""
+    reads: tuple[Tensor, ...] = ()
+    """Tensors that it reads beside its argument: the rows of a source."""
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Any]:
+        return self.run(x)
+
+    def needs(self) -> tuple[Tensor, ...]:
+        """Everything but the argument that a gradient flows to, each once."""
+        found = [p for module in self.modules for p in module.parameters() if p.requires_grad]
+        found += [t for t in self.reads if t.requires_grad]
+        return tuple({id(t): t for t in found}.values())
 
 
 class Residual(nn.Module, ABC):
-    """How sub-layers are added to the stream. Built once for each layer, with one norm for each branch."""
+    """How sub-layers are added to the stream. Built once for each layer; it builds its norms itself, from
+    `context.norm`, one for each of the `context.branches` sub-layers if it wants so."""
 
     carry: ClassVar[str] = "single"
     """What flows between layers; all layers of a stack must agree."""
@@ -205,13 +223,20 @@ class Embedding(nn.Module, ABC):
     @abstractmethod
     def forward(self, tokens: Tensor) -> Tensor: ...
 
+    def finish(self, x: Tensor) -> Tensor:
+        """What is done to the rows (b n c) after the positions were added."""
+        return x
+
     def table(self) -> nn.Parameter | None:
-        """The (v c) matrix that an output may tie to; None where there is none."""
+        """The (v c) or (v r) matrix that an output may tie to; None where there is none."""
         return None
 
 
 class Output(nn.Module, ABC):
     """Rows (b n c) to what the task wants, logits (b n v) for language modelling."""
+
+    each_row: ClassVar[bool] = True
+    """Whether there is an answer for each row (b n ...), else one for each sequence (b ...)."""
 
     @abstractmethod
     def forward(self, x: Tensor, axis: Axis) -> Tensor: ...
@@ -224,6 +249,8 @@ class State(NamedTuple):
     """(b) tokens read so far"""
     parts: Mapping[str, Any]
     """By application: layer number and role, `3.mixer`."""
+    together: int | None = None
+    """The tokens read so far where all sequences have read as many, known without looking at data."""
 
 
 class ModelOut(NamedTuple):
@@ -235,10 +262,17 @@ class ModelOut(NamedTuple):
     stats: Mapping[str, Tensor] = {}
 
 
+class Init(ABC):
+    """How weights start. Called once with the whole model, before the addons."""
+
+    @abstractmethod
+    def __call__(self, model: nn.Module) -> None:
+        """Set the parameters in place, drawing from torch's global generator."""
 
 
 class Addon(ABC):
-    """A change of the built model, or of training only. `facts={"stage": "model"|"train"}` of its component says which."""
+    """A change of the built model, or of training only; its component's `facts={"stage": "model"}` or `"train"` says
+    which."""
 
     @abstractmethod
     def apply(self, model: nn.Module) -> None:
@@ -263,15 +297,38 @@ class Context:
     role: Literal["self", "cross"] = "self"
     heads: int | None = None
     """Set inside `heads(...)`: how many heads the group has; else the part's own option counts."""
+    kv_heads: int | None = None
+    """Set for the parts inside an attention: key/value heads g. `heads` is then what the attention has."""
+    head_dim: int | None = None
+    """Set for the parts inside an attention: width of a head d."""
+    out_bias: bool = True
+    """Whether this mixer's output projection has the bias; in `heads(...)` only the first group writes it."""
     table: nn.Parameter | None = None
-    """The embedding's (v c) matrix, for outputs that tie to it."""
+    """The embedding's matrix, for outputs that tie to it."""
+    norm: Any = None
+    """The options of the layer's norm, for residuals."""
+    branches: int = 0
+    """How many sub-layers the layer has, for residuals."""
     builder: Callable[[Any, Context], Any] | None = None
+    finder: Callable[[Any, PartError], Diagnostic] | None = None
+    """From an options object and what is wrong with it to a located finding."""
+    namer: Callable[[Any], str] | None = None
+    """From an options object to the name of its component, for messages."""
     cache: dict[Any, Any] = attrs.field(factory=dict)
 
     def build(self, part: Any, **changes: Any) -> Any:
         """Build the component that an option holds, in this context or one changed by `changes`."""
         assert self.builder is not None
         return self.builder(part, attrs.evolve(self, **changes) if changes else self)
+
+    def name(self, part: Any) -> str:
+        """What a spec calls the component that an option holds, for messages."""
+        return self.namer(part) if self.namer else type(part).__name__
+
+    def finding(self, part: Any, error: PartError) -> Diagnostic:
+        """What is wrong with the component that an option holds, located where it was written."""
+        assert self.finder is not None
+        return self.finder(part, error)
 
     def shared(self, key: Any, make: Callable[[], T]) -> T:
         """The same object for everyone in this model who asks with the same key."""

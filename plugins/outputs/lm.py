@@ -1,0 +1,56 @@
+"""Logits of the next token, from each row.
+
+Maths    logits_i = W x_i + b;  W is the embedding's table where it is tied
+Shapes   x (b n c);  W (v c);  logits (b n v)
+Cost     time O(n c v); v c parameters, none where tied
+Limits   tied, the rows must be as wide as the table
+Paper    Press, Wolf, Using the Output Embedding to Improve Language Models, EACL 2017, arXiv:1608.05859, s. 2
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xcompose.api import Axis, Component, Context, Output, PartError, hookimpl, option, options
+
+
+@options
+class LmOptions:
+    """Options of the language-model output."""
+
+    tied: bool = option(True)
+    """Whether the weights are those of the embedding."""
+    bias: bool = option(False)
+    """Whether each token has a bias."""
+
+
+class Lm(Output):
+    def __init__(self, options: LmOptions, context: Context):
+        super().__init__()
+        self.tied = options.tied
+        self.weight = tied_table(context) if options.tied else nn.Parameter(torch.empty(context.vocab, context.dim))
+        if not options.tied:
+            nn.init.normal_(self.weight, std=context.dim**-0.5)
+        self.bias = nn.Parameter(torch.zeros(context.vocab)) if options.bias else None
+
+    def forward(self, x: Tensor, axis: Axis) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+def tied_table(context: Context) -> nn.Parameter:
+    """The embedding's table, if rows fit it."""
+    if context.table is None:
+        raise PartError("the output is tied to an embedding that has no table", fixes=("tied=false",), option="tied")
+    if context.table.shape[1] != context.dim:
+        raise PartError(
+            f"rows of width {context.dim} cannot be tied to a table of width {context.table.shape[1]}",
+            fixes=("tied=false",), option="tied",
+        )  # fmt: skip
+    return context.table
+
+
+@hookimpl
+def components():
+    return [Component(kind="output", name="lm", options=LmOptions, build=Lm)]

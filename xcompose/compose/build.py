@@ -1,0 +1,78 @@
+"""From a spec to a model: planned on the meta device first, then built for real."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import torch
+
+from xcompose.compose.composer import Composer
+from xcompose.compose.model import Model
+from xcompose.compose.parts import Addon, Context, Init
+from xcompose.compose.room import refuse_what_does_not_fit
+from xcompose.registry import Registry, load
+from xcompose.spec.model import Node, Spec
+
+
+def build_model(
+    spec: Spec | Node,
+    *,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    registry: Registry | None = None,
+) -> Model:
+    """Build the model of a spec.
+
+    Args:
+        spec: resolved; a `Node` is a model without addons.
+        seed: of the first weights. The same seed gives the same weights on every device.
+        device: where the model goes; None is the default device.
+        dtype: of its parameters; None is float32.
+        registry: where components are looked up; None is everything installed.
+
+    Raises:
+        SpecError: parts that refuse each other, all at once; or a model that does not fit in memory.
+    """
+    planned = plan_model(spec, registry=registry)
+    refuse_what_does_not_fit(planned, dtype or torch.get_default_dtype())
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.manual_seed(seed)
+        model = _assemble(spec, registry or load())
+    return model.to(device=device or torch.get_default_device(), dtype=dtype)
+
+
+def plan_model(spec: Spec | Node, *, registry: Registry | None = None) -> Model:
+    """The model of a spec on the meta device: shapes without memory, whatever the size.
+
+    Raises:
+        SpecError: parts that refuse each other, all at once.
+    """
+    with torch.device("meta"):
+        return _assemble(spec, registry or load())
+
+
+def _assemble(spec: Spec | Node, registry: Registry) -> Model:
+    whole = spec if isinstance(spec, Spec) else None
+    node = spec.model if isinstance(spec, Spec) else spec
+    assert node is not None, "a spec without a model was given to the composer"
+    composer = Composer(registry, spec=whole.name if whole else "")
+    options = composer.options(node)
+    context = _context(options, composer)
+    model: Model = composer.build(options, context)
+    init: Init = composer.build(options.init, context)
+    init(model)
+    for addon in whole.addons if whole else ():
+        built: Addon = composer.build(composer.options(addon), context)
+        built.apply(model)
+    model.spec, model.node = whole, node
+    return model
+
+
+def _context(options: Any, composer: Composer) -> Context:
+    grid = None if options.grid is None else tuple(options.grid)
+    return attrs.evolve(
+        Context(dim=options.dim, causal="none"), vocab=options.vocab, length=options.length, grid=grid,
+        builder=composer.build, finder=composer.finding, namer=composer.name,
+    )  # fmt: skip

@@ -1,0 +1,153 @@
+"""From nodes of a spec to option objects, and from option objects to working parts.
+
+A part that refuses says what is wrong and how to mend it (`PartError`); only the composer knows where it was written.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+from xcompose.compose.findings import Findings
+from xcompose.compose.parts import Context, Position
+from xcompose.diagnostics import Diagnostic, Note, PartError, Span, SpecError
+from xcompose.registry import Component, Registry
+from xcompose.spec.model import Layer, Node, Section
+
+
+@attrs.define(eq=False)
+class Composer:
+    """Builds the parts of one model, and remembers where each was written.
+
+    Args:
+        registry: where components are looked up.
+        spec: the spec's name, for findings.
+    """
+
+    registry: Registry
+    spec: str = ""
+    _origins: dict[int, tuple[Any, Node]] = attrs.field(factory=dict, init=False)
+    """By the identity of an options object, which is kept alive here."""
+    _enclosing: list[Node] = attrs.field(factory=list, init=False)
+
+    def options(self, node: Node) -> Any:
+        """The options object of a component, with those of the components inside it.
+
+        Raises:
+            SpecError: options that do not fit their class, all of them.
+        """
+        findings = Findings()
+        made = self._options(node, findings)
+        findings.settle()
+        return made
+
+    def _options(self, node: Node, findings: Findings) -> Any:
+        before = len(findings.found)
+        component = self.registry.component(node.kind, node.name)
+        values = {name: self._value(value, findings) for name, value in node.options.items()}
+        for name, problem in _ill_typed(component, values).items():
+            findings.add(self._finding(node, PartError(problem, option=name, code="XC030")))
+        if len(findings.found) > before:
+            return None
+        try:
+            made = component.options(**values)
+        except (TypeError, ValueError) as error:
+            findings.add(self._finding(node, _as_part_error(error)))
+            return None
+        self._origins[id(made)] = (made, node)
+        return made
+
+    def _value(self, value: Any, findings: Findings) -> Any:
+        match value:
+            case Node():
+                return self._options(value, findings)
+            case Layer() | Section():
+                return attrs.evolve(value, options=self._value(value.options, findings))
+            case tuple():
+                return tuple(self._value(item, findings) for item in value)
+            case Mapping():
+                return {name: self._value(item, findings) for name, item in value.items()}
+            case _:
+                return value
+
+    def build(self, part: Any, context: Context) -> Any:
+        """The working part of an options object. What `context.build` calls.
+
+        Raises:
+            SpecError: the part refuses its options or its place, with the place as written.
+        """
+        node = self.written(part)
+        component = self.registry.component(node.kind, node.name) if node else self.registry.component_of(part)
+        if component.build is None:
+            return part
+        key = (component.kind, component.full_name, part)
+        if component.kind == "position" and key in context.cache:
+            return context.cache[key]
+        node = node or self._enclosing[-1]
+        self._enclosing.append(node)
+        try:
+            made = component.build(part, context)
+        except PartError as error:
+            raise SpecError(self._finding(node, error)) from error
+        finally:
+            self._enclosing.pop()
+        if isinstance(made, Position) and _only_embeds(made):
+            context.cache[key] = made
+        return made
+
+    def name(self, part: Any) -> str:
+        """What a spec calls the component of an options object."""
+        node = self.written(part)
+        return node.name if node else self.registry.component_of(part).full_name
+
+    def written(self, part: Any) -> Node | None:
+        """The node an options object came from; None for one that a plugin made itself."""
+        return self._origins.get(id(part), (part, None))[1]
+
+    def finding(self, part: Any, error: PartError) -> Diagnostic:
+        """The located finding about the part with these options."""
+        return self._finding(self._origins[id(part)][1], error)
+
+    def _finding(self, node: Node, error: PartError) -> Diagnostic:
+        return Diagnostic(
+            code=error.code, message=error.message, label=error.label, fixes=error.fixes, stage="compose",
+            spec=self.spec, span=_span(node, error.option), notes=self._notes(error),
+            path=f"{node.path}.{error.option}" if error.option else node.path,
+        )  # fmt: skip
+
+    def _notes(self, error: PartError) -> tuple[Note, ...]:
+        """Where the model says that it is a decoder, for whoever is refused because of it."""
+        model = self._enclosing[0] if self._enclosing else None
+        if model is None or model.kind != "model" or not error.message.startswith("a decoder cannot"):
+            return ()
+        return (Note("causal because of this", model.span),) if model.span else ()
+
+
+def _span(node: Node, option: str) -> Span | None:
+    return node.option_spans.get(option, node.span)
+
+
+def _ill_typed(component: Component, values: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with the options of a component, by name."""
+    hints = typing.get_type_hints(component.options)
+    problems = {name: f"'{component.name}' has no option '{name}'" for name in values if name not in hints}
+    for name, value in values.items():
+        try:
+            check_type(value, hints.get(name, Any), collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        except TypeCheckError as error:
+            problems[name] = f"'{component.name}' cannot take this '{name}': {error}"
+    return problems
+
+
+def _as_part_error(error: Exception) -> PartError:
+    return error if isinstance(error, PartError) else PartError(str(error), code="XC030")
+
+
+def _only_embeds(position: Position) -> bool:
+    """Whether it acts at the embedding alone: then all layers share one, and its parameters count once."""
+    kind = type(position)
+    return kind.turn is Position.turn and kind.terms is Position.terms and kind.embed is not Position.embed

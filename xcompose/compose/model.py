@@ -1,0 +1,249 @@
+"""A composed model: the edge for padding, the state for decoding, and the parts in between."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from xcompose.attention.reads import Axis
+from xcompose.compose.findings import Findings
+from xcompose.compose.options import ModelOptions, OneStackOptions
+from xcompose.compose.parts import Causal, Context, Embedding, ModelOut, Output, Position, Source, State
+from xcompose.compose.stack import Beside, Block, Stack, absent_as_zero
+from xcompose.decode.edge import gather, scatter
+from xcompose.decode.state import size_of_state
+from xcompose.spec.model import Node, Spec
+
+
+class Ran(NamedTuple):
+    """What the inside of a model gives: an answer, and what layers gave beside it."""
+
+    answer: Tensor
+    """(b n ...), or (b ...) where the output answers for a whole sequence"""
+    beside: Beside
+
+
+class Model(nn.Module, ABC):
+    """What every model type shares. A type builds its stacks, and says in `run` how rows pass through them.
+
+    Args:
+        options: of the model type.
+        context: as the composer gives it; `causal` is the type's business.
+    """
+
+    decodes: bool = False
+    """Whether it reads step by step, with a state."""
+    reads_source: bool = False
+    """Whether it needs a second sequence."""
+    embedding: Embedding
+    output: Output
+
+    def __init__(self, options: ModelOptions, context: Context):
+        super().__init__()
+        self.options = options
+        self.dim, self.vocab = context.dim, context.vocab
+        self.spec: Spec | None = None
+        """The resolved spec, where it was built from one."""
+        self.node: Node | None = None
+        """The model as written, with every default."""
+
+    @abstractmethod
+    def stacks(self) -> Mapping[str, Stack]:
+        """The stacks by name; one alone has the empty name."""
+
+    @abstractmethod
+    def run(self, tokens: Tensor, axis: Axis, states: Mapping[str, Any] | None, source: Source | None) -> Ran:
+        """From tokens (b n), those of a row at its front, to an answer."""
+
+    def encode(self, tokens: Tensor, axis: Axis) -> tuple[Tensor, Beside]:
+        """From the tokens of the source (b m) to its rows (b m c). Only for types that read a source."""
+        raise ValueError(f"{type(self).__name__} reads no source")
+
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        mask: Tensor | None = None,
+        state: State | None = None,
+        source: Tensor | None = None,
+        source_mask: Tensor | None = None,
+    ) -> ModelOut:
+        """Read tokens.
+
+        Args:
+            tokens: (b n) int64.
+            mask: (b n) bool, true where a token is; padding may lie anywhere. None: everywhere.
+            state: what was read before, from `start` or an earlier call, and used up by this one. None: these
+                tokens are whole sequences, and no state is given back.
+            source: (b m) int64, the other sequence of an encoder-decoder. With a state it was given to `start`.
+            source_mask: (b m) bool.
+
+        Returns:
+            logits (b n v), zeros where the mask is false; (b ...) where the output answers for a sequence.
+
+        Raises:
+            ValueError: the arguments do not fit each other or the model.
+        """
+        self._check(tokens, mask, state, source, source_mask)
+        packed = None if mask is None else gather(tokens, mask)
+        valid = None if packed is None else packed.valid
+        axis = self._axis(tokens, valid, state)
+        rows, first = self._source(state, source, source_mask)
+        parts = None if state is None else state.parts
+        ran = self.run(tokens if packed is None else packed.tokens, axis, parts, rows)
+        answer = ran.answer
+        if packed is not None and self.output.each_row:
+            answer = scatter(answer, packed)
+        elif packed is not None:
+            answer = answer * packed.mask.any(1).reshape(-1, *[1] * (answer.dim() - 1))
+        new = None if state is None else self._next(state, axis, ran.beside.states)
+        return ModelOut(answer, new, {**first.losses, **ran.beside.losses}, {**first.stats, **ran.beside.stats})
+
+    def _check(
+        self,
+        tokens: Tensor,
+        mask: Tensor | None,
+        state: State | None,
+        source: Tensor | None,
+        source_mask: Tensor | None,
+    ) -> None:
+        if tokens.dim() != 2:
+            raise ValueError(f"tokens have the shape (b n), these have {tuple(tokens.shape)}")
+        for name, given, other in (("mask", mask, tokens), ("source_mask", source_mask, source)):
+            if given is not None and (other is None or given.shape != other.shape):
+                shape = None if other is None else tuple(other.shape)
+                raise ValueError(f"{name} has the shape {tuple(given.shape)}, what it masks has {shape}")
+        if state is not None and not self.decodes:
+            raise ValueError("this model sees whole sequences and takes no state")
+        if self.reads_source and (source is None) == (state is None):
+            raise ValueError("give the source to `forward`, or to `start` when there is a state")
+        if source is not None and not self.reads_source:
+            raise ValueError("this model reads no source")
+
+    def _axis(self, tokens: Tensor, valid: Tensor | None, state: State | None) -> Axis:
+        n = tokens.shape[1]
+        if state is None:
+            return Axis(range(n), valid, total=None if self.decodes else n)
+        if state.together is not None:
+            return Axis(range(state.together, state.together + n), valid)
+        return Axis(state.time[:, None] + torch.arange(n, device=tokens.device), valid)
+
+    def _next(self, state: State, axis: Axis, states: Mapping[str, Any]) -> State:
+        parts = {name: states.get(name, kept) for name, kept in state.parts.items()}
+        if axis.valid is not None:
+            return State(state.time + axis.valid.sum(1), parts)
+        together = None if state.together is None else state.together + axis.n
+        return State(state.time + axis.n, parts, together)
+
+    def _source(
+        self, state: State | None, source: Tensor | None, source_mask: Tensor | None
+    ) -> tuple[Source | None, Beside]:
+        if state is not None and self.reads_source:
+            kept = state.parts["source"]
+            return Source(kept["x"], _source_axis(kept["x"], kept["valid"])), Beside()
+        if source is None:
+            return None, Beside()
+        return self._read_source(source, source_mask)
+
+    def _read_source(self, source: Tensor, mask: Tensor | None) -> tuple[Source, Beside]:
+        packed = None if mask is None else gather(source, mask)
+        axis = _source_axis(source, None if packed is None else packed.valid)
+        x, beside = self.encode(source if packed is None else packed.tokens, axis)
+        return Source(absent_as_zero(x, axis), axis), beside
+
+    def start(self, batch: int, source: Tensor | None = None, source_mask: Tensor | None = None) -> State:
+        """The state before the first token.
+
+        Args:
+            batch: how many sequences.
+            source: (b m) int64, for a model that reads one.
+            source_mask: (b m) bool.
+
+        Raises:
+            ValueError: the model sees whole sequences, or the source does not fit it.
+        """
+        if not self.decodes:
+            raise ValueError("this model sees whole sequences and has no state")
+        if (source is not None) != self.reads_source:
+            raise ValueError("give `start` a source exactly when the model reads one")
+        like = self.like(batch)
+        parts: dict[str, Any] = {}
+        for stack in self.decoding():
+            parts |= stack.start(batch, like)
+        if source is not None:
+            read, _ = self._read_source(source, source_mask)
+            whole = torch.ones(source.shape, dtype=torch.bool, device=like.device)
+            parts["source"] = {"x": read.x, "valid": whole if read.axis.valid is None else read.axis.valid}
+        return State(torch.zeros(batch, dtype=torch.long, device=like.device), parts, together=0)
+
+    def like(self, batch: int) -> Tensor:
+        """An empty (b 0 c) tensor of the model's type and place."""
+        some = next(p for p in self.parameters() if p.is_floating_point())
+        return some.new_zeros(batch, 0, self.dim)
+
+    def decoding(self) -> tuple[Stack, ...]:
+        """The stacks that remember."""
+        return tuple(self.stacks().values())
+
+    def state_bytes(self, n: int) -> int:
+        """Bytes that the state of one sequence takes after n tokens; 0 for a model without a state."""
+        if not self.decodes:
+            return 0
+        width = self.like(1).element_size()
+        return sum(size_of_state(m.state_shape(n), width) for s in self.decoding() for _, m in s.applications())
+
+    @property
+    def layers(self) -> tuple[Block, ...]:
+        """Every layer, stack by stack."""
+        return tuple(block for stack in self.stacks().values() for block in stack.blocks)
+
+    def embed(self, tokens: Tensor, axis: Axis, position: Position, dropout: nn.Dropout) -> Tensor:
+        """Tokens (b n) to rows (b n c), with positions, dropout, and zeros where there is no token."""
+        x = self.embedding.finish(position.embed(self.embedding(tokens), axis))
+        return absent_as_zero(dropout(x), axis)
+
+
+def _source_axis(x: Tensor, valid: Tensor | None) -> Axis:
+    n = x.shape[1]
+    return Axis(range(n), valid, total=n, clock="source")
+
+
+class OneStackModel(Model):
+    """A model of one stack: a decoder where it is causal, else an encoder.
+
+    Args:
+        options: of the model type.
+        context: as the composer gives it.
+        output: options of the output.
+        causal: what every mixer has to keep.
+
+    Raises:
+        SpecError: the findings of all parts.
+    """
+
+    def __init__(self, options: OneStackOptions, context: Context, output: Any, causal: Causal):
+        super().__init__(options, context)
+        self.decodes = causal != "none"
+        findings = Findings()
+        with findings:
+            self.embedding = context.build(options.embedding)
+        with findings:
+            self.position: Position = context.build(options.position)
+        self.dropout = nn.Dropout(options.dropout)
+        with findings:
+            self.stack = Stack(options.layers, attrs.evolve(context, causal=causal), options.norm)
+        findings.settle()
+        self.output = context.build(output, dim=self.stack.width, table=self.embedding.table())
+
+    def stacks(self) -> Mapping[str, Stack]:
+        return {"": self.stack}
+
+    def run(self, tokens: Tensor, axis: Axis, states: Mapping[str, Any] | None, source: Source | None) -> Ran:
+        x = self.embed(tokens, axis, self.position, self.dropout)
+        x, beside = self.stack(x, axis, states)
+        return Ran(self.output(x, axis), beside)

@@ -1,0 +1,219 @@
+"""Layers, and the stack that they make: branches added to a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from xcompose.attention.reads import Axis
+from xcompose.compose.findings import Findings
+from xcompose.compose.parts import FFN, Branch, Context, Mixed, Mixer, Residual, Source
+from xcompose.diagnostics import PartError
+from xcompose.schema import option_schemas
+from xcompose.spec.model import Layer
+
+
+class Beside(NamedTuple):
+    """What layers give beside the rows that flow on, by application: `3.mixer`."""
+
+    states: Mapping[str, Any] = {}
+    losses: Mapping[str, Tensor] = {}
+    stats: Mapping[str, Tensor] = {}
+
+
+class Block(nn.Module):
+    """One layer: a mixer, in a decoder with a source a cross mixer, a feed-forward network; joined by a residual."""
+
+    def __init__(self, layer: Layer, context: Context, cross: bool):
+        super().__init__()
+        self.name, self.number, self.options = layer.block, context.layer, layer.options
+        findings = Findings()
+        with findings:
+            self.mixer: Mixer = context.build(layer.options["mixer"])
+        self.cross: Mixer | None = None
+        if cross:
+            with findings:
+                self.cross = context.build(layer.options["cross"], role="cross", causal="none")
+        with findings:
+            self.ffn: FFN | None = context.build(layer.options["ffn"])
+        findings.settle()
+        branches = 1 + (self.cross is not None) + (self.ffn is not None)
+        self.residual: Residual = context.build(
+            layer.options["residual"], norm=layer.options["norm"], branches=branches
+        )
+        self.dropout = nn.Dropout(layer.options["dropout"])
+        self.behind = nn.ModuleDict()
+        """What an addon puts behind a sub-layer, before its dropout: by `mixer`, `cross`, `ffn`; (b n c) to (b n c)."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The sub-layers there are, in order."""
+        there = {"mixer": self.mixer, "cross": self.cross, "ffn": self.ffn}
+        return tuple(role for role, part in there.items() if part is not None)
+
+    def forward(self, carry: Any, axis: Axis, states: Mapping[str, Any], source: Source | None) -> tuple[Any, Beside]:
+        """Run the layer on what flows.
+
+        Args:
+            carry: what the residual carries.
+            axis: the rows.
+            states: by role; empty where nothing is remembered.
+            source: what a cross mixer reads.
+        """
+        found = dict(zip(self.roles, self._branches(axis, states, source), strict=True))
+        carry, beside = self.residual(carry, list(found.values()))
+        new: dict[str, Any] = {}
+        losses: dict[str, Tensor] = {}
+        stats: dict[str, Tensor] = {}
+        for role, (state, its_losses, its_stats) in zip(found, beside, strict=True):
+            if role in states:
+                new[f"{self.number}.{role}"] = state
+            losses |= {f"{self.number}.{role}.{name}": value for name, value in its_losses.items()}
+            stats |= {f"{self.number}.{role}.{name}": value for name, value in its_stats.items()}
+        return carry, Beside(new, losses, stats)
+
+    def _branches(self, axis: Axis, states: Mapping[str, Any], source: Source | None) -> list[Branch]:
+        def mix(mixer: Mixer, role: str, other: Source | None) -> Callable[[Tensor], tuple[Tensor, Any]]:
+            def run(x: Tensor) -> tuple[Tensor, Any]:
+                mixed: Mixed = mixer(absent_as_zero(x, axis), axis, states.get(role), other)
+                return self._finish(role, mixed.x), (mixed.state, mixed.losses, mixed.stats)
+
+            return run
+
+        def feed(x: Tensor) -> tuple[Tensor, Any]:
+            assert self.ffn is not None
+            return self._finish("ffn", self.ffn(x)), (None, {}, {})
+
+        branches = [Branch(mix(self.mixer, "mixer", None), self._used("mixer", self.mixer))]
+        if self.cross is not None:
+            reads = () if source is None else (source.x,)
+            branches.append(Branch(mix(self.cross, "cross", source), self._used("cross", self.cross), reads))
+        if self.ffn is not None:
+            branches.append(Branch(feed, self._used("ffn", self.ffn)))
+        return branches
+
+    def _used(self, role: str, part: nn.Module) -> tuple[nn.Module, ...]:
+        return (part, self.behind[role]) if role in self.behind else (part,)
+
+    def _finish(self, role: str, x: Tensor) -> Tensor:
+        if role in self.behind:
+            x = self.behind[role](x)
+        return self.dropout(x)
+
+
+class Stack(nn.Module):
+    """Layers one behind the other, and the norm at their end.
+
+    Args:
+        layers: with option objects, as the composer makes them.
+        context: of the model; each layer gets one of its own.
+        norm: options of the norm at the end, where the residual wants one.
+        cross: whether layers read a source.
+
+    Raises:
+        SpecError: every finding of every layer.
+    """
+
+    def __init__(self, layers: Sequence[Layer], context: Context, norm: Any, cross: bool = False):
+        super().__init__()
+        findings = Findings()
+        context = attrs.evolve(context, layers=len(layers))
+        self.layers = nn.ModuleList()
+        for number, layer in enumerate(layers):
+            with findings:
+                self.layers.append(Block(layer, attrs.evolve(context, layer=number), cross))
+        findings.settle()
+        self.recompute = False
+        """Whether training forgets what happens inside a layer and computes it again for the gradient."""
+        self._agree(layers, context, findings)
+        findings.settle()
+        last: Residual = self.blocks[-1].residual
+        self.width = last.width_out(context.dim)
+        self.norm = context.build(norm, dim=self.width) if last.final_norm else None
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return tuple(self.layers)  # type: ignore[arg-type]
+
+    def _agree(self, layers: Sequence[Layer], context: Context, findings: Findings) -> None:
+        """Refuse layers that cannot follow each other, each at its own place."""
+        first = self.blocks[0].residual
+        for block, layer in zip(self.blocks, layers, strict=True):
+            if block.residual.carry != first.carry:
+                message = f"this residual carries {block.residual.carry}, that of layer 0 carries {first.carry}"
+                error = PartError(message, label=f"layer {block.number}", fixes=("use one residual in all layers",))
+                findings.add(context.finding(layer.options["residual"], error))
+        self._agree_on_segments(layers, context, findings)
+
+    def _agree_on_segments(self, layers: Sequence[Layer], context: Context, findings: Findings) -> None:
+        parts = [(layer.options["recurrence"], layer) for layer in layers]
+        lengths = [(part, _main(part)) for part, _ in parts if _main(part) is not None]
+        for part, length in lengths:
+            if length != lengths[0][1]:
+                message = f"segments of {length} here, of {lengths[0][1]} in an earlier layer"
+                findings.add(context.finding(part, PartError(message, fixes=("use one segment length in all layers",))))
+
+    def forward(
+        self, x: Tensor, axis: Axis, states: Mapping[str, Any] | None = None, source: Source | None = None
+    ) -> tuple[Tensor, Beside]:
+        """Rows (b n c) to rows (b n width).
+
+        Args:
+            x: embedded rows.
+            axis: where they stand.
+            states: by application, `3.mixer`; None for a sequence from its start that nobody continues.
+            source: what cross mixers read.
+        """
+        carry = self.blocks[0].residual.enter(x)
+        new: dict[str, Any] = {}
+        losses: dict[str, Tensor] = {}
+        stats: dict[str, Tensor] = {}
+        for block in self.blocks:
+            mine = {} if states is None else _of(states, block)
+            carry, beside = self._run(block, carry, axis, mine, source)
+            new |= beside.states
+            losses |= beside.losses
+            stats |= beside.stats
+        x = self.blocks[-1].residual.leave(carry)
+        return (x if self.norm is None else self.norm(x)), Beside(new, losses, stats)
+
+    def _run(
+        self, block: Block, carry: Any, axis: Axis, states: Mapping[str, Any], source: Source | None
+    ) -> tuple[Any, Beside]:
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return checkpoint(block, carry, axis, states, source, use_reentrant=False)  # type: ignore[return-value]
+        return block(carry, axis, states, source)
+
+    def start(self, batch: int, like: Tensor) -> dict[str, Any]:
+        """The states before the first token, by application."""
+        return {name: mixer.start(batch, like) for name, mixer in self.applications()}
+
+    def applications(self) -> list[tuple[str, Mixer]]:
+        """Every mixer as often as it is used, by layer number and role: `3.mixer`."""
+        found = []
+        for block in self.blocks:
+            found.append((f"{block.number}.mixer", block.mixer))
+            if block.cross is not None:
+                found.append((f"{block.number}.cross", block.cross))
+        return found
+
+
+def _main(part: Any) -> Any:
+    """The value of a component's main option, for recurrences the length of a segment; None where it has none."""
+    if not attrs.has(type(part)):
+        return None
+    return next((getattr(part, o.name) for o in option_schemas(type(part)) if o.main), None)
+
+
+def _of(states: Mapping[str, Any], block: Block) -> dict[str, Any]:
+    return {role: states[f"{block.number}.{role}"] for role in block.roles if role != "ffn"}
+
+
+def absent_as_zero(x: Tensor, axis: Axis) -> Tensor:
+    """Rows (b n c) with those that hold no token zeroed."""
+    return x if axis.valid is None else torch.where(axis.valid[..., None], x, torch.zeros_like(x))
