@@ -194,7 +194,7 @@ class Builder:
             if frame.wants_key:
                 fixes = ("write a name before the `:`",)
                 raise Stop(
-                    self._finding("XC006", "a key is a text, found a collection", self._span(event), fixes=fixes)
+                    self._finding("XC007", "a key is a text, found a collection", self._span(event), fixes=fixes)
                 )
             path = frame.next_path
         frame = Frame(self._span(event), event.start_mark.index, mapping, bool(event.flow_style), path)
@@ -241,11 +241,11 @@ class Builder:
             fixes = ("build on another spec with `extends`, share layers with `blocks`",)
             self._add("XC005", "a spec has no YAML merge keys, found `<<`", key.span, fixes=fixes)
         elif key.text == "":
-            self._add("XC006", "a key is a text, found nothing", key.span, fixes=("write a name before the `:`",))
+            self._add("XC007", "a key is a text, found nothing", key.span, fixes=("write a name before the `:`",))
         elif key.text in frame.keys:
             notes = (Note("first written here", frame.keys[key.text]),)
             fixes = ("keep one of them",)
-            self._add("XC007", f"the key '{key.text}' is written twice", key.span, notes=notes, fixes=fixes)
+            self._add("XC006", f"the key '{key.text}' is written twice", key.span, notes=notes, fixes=fixes)
         frame.keys.setdefault(key.text, key.span)
 
     def _put_value(self, value: tree.Tree) -> None:

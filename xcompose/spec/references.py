@@ -10,6 +10,7 @@ import attrs
 
 from xcompose.diagnostics import Diagnostic, Note, Span, SpecError
 from xcompose.diagnostics.suggest import suggest
+from xcompose.spec.numbers import Problem, parse_count
 from xcompose.spec.tree import Reference, Scalar
 
 CHAIN = 16
@@ -292,8 +293,6 @@ class _Evaluator:
 
 def whole_number(text: str) -> int | None:
     """The number that a text of the type count stands for; None for any other text."""
-    from xcompose.spec.values import Problem, parse_count
-
     try:
         return parse_count(text.removeprefix("-")) * (-1 if text.startswith("-") else 1)
     except Problem:

@@ -42,7 +42,7 @@ class Token:
 
 def fail(
     scalar: Scalar, start: int, end: int, message: str, label: str = "", fixes: Iterable[str] = (), path: str = "",
-    code: str = "XC012",
+    code: str = "XC016",
 ) -> SpecError:  # fmt: skip
     """The error for `scalar.text[start:end]`."""
     span = scalar.span_of(start, max(end, start + 1))
