@@ -1,0 +1,201 @@
+"""Every position declared visible really influences the output, and none that is not: the dual of causality.
+
+A mask that hides too much is as wrong as one that leaks, and no causality test sees it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xcompose.attention.reads import Axis
+from xcompose.compose.parts import Embedding, Mixer, Source
+from xcompose.diagnostics import Diagnostic
+from xcompose.verify.causal import two_texts
+from xcompose.verify.measure import gradients, moved, spread
+from xcompose.verify.rows import from_rows, last_axis
+from xcompose.verify.subject import Part, Subject, alone, axis_of, parts_of, rows
+
+CODE = "XC072"
+DEAD = 1e-12
+"""Largest change of an output, relative to all outputs, that counts as none: rounding is near 1e-16."""
+NO_GRADIENT = 1e-25
+FOREIGN = 1e-10
+"""Smallest change of an output that counts as influence where none is declared."""
+
+
+def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
+    """Findings about mixers whose measured influence is not the declared one; about the whole model only where every
+    mixer keeps its word."""
+    found: list[Diagnostic] = []
+    for part in subject.parts():
+        if isinstance(part.module, Mixer):
+            finding = _cross(subject, part, seed) if part.cross else _mixer(subject, part, seed)
+            found += [finding] if finding else []
+        elif part.place.kind in ("ffn", "norm", "embedding"):
+            found += _row_by_row(subject, part, seed)
+    return found or _whole(subject, seed)
+
+
+def declared(part: Part, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a mixer says: the pairs (n n) that are visible for sure, and those that may be at most."""
+    assert isinstance(part.module, Mixer)
+    sure = np.zeros((n, n), dtype=bool)
+    most = np.zeros((n, n), dtype=bool)
+    for group in part.module.visible(n):
+        matrix = np.asarray(group.matrix, dtype=bool)
+        most |= matrix
+        if group.exact:
+            sure |= matrix
+    return sure, most
+
+
+def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
+    n = subject.n
+    sure, most = declared(part, n)
+    run = alone(part, n)
+    x, other = rows(part, n, seed, torch.float64), rows(part, n, seed + 1, torch.float64)
+    with torch.no_grad():
+        change = moved(run, x, other).numpy()
+    dead = sure & (change <= DEAD)
+    foreign = ~most & (change > FOREIGN) & ~np.eye(n, dtype=bool)
+    if dead.any():
+        return _dead(subject, part, sure, dead)
+    return _foreign(subject, part, foreign, change) if foreign.any() else None
+
+
+def _dead(subject: Subject, part: Part, sure: np.ndarray, dead: np.ndarray) -> Diagnostic:
+    i, j = _first(dead)
+    share = f"{int(dead.sum())} of {int(sure.sum())} declared pairs"
+    # Nearest missing neighbours: a constant distance tells an edge that is one short from a part that is off.
+    return subject.finding(
+        CODE, f"{part.place.title} hides what it declares visible", part.place,
+        f"output {i} may read row {j}, but did not move when that row was replaced",
+        measured=f"{share} have no influence, of {subject.n} positions",
+        hint=f"in the plugin '{part.place.name}', look for {_suspect(sure, dead)}",
+    )  # fmt: skip
+
+
+def _suspect(sure: np.ndarray, dead: np.ndarray) -> str:
+    queries, keys = np.nonzero(dead)
+    if len(set(queries - keys)) == 1:
+        return f"a mask that is one short: every dead pair is {queries[0] - keys[0]} apart"
+    off_diagonal = sure & ~np.eye(len(sure), dtype=bool)
+    if off_diagonal.any() and (dead & off_diagonal).sum() == off_diagonal.sum():
+        return "a sum over the wrong axis: no position hears of any other"
+    if len(set(keys.tolist())) <= max(1, len(sure) // 4):
+        return f"rows that nobody reads: {', '.join(map(str, sorted(set(keys.tolist()))[:6]))}"
+    return "a mask that hides too much"
+
+
+def _foreign(subject: Subject, part: Part, foreign: np.ndarray, change: np.ndarray) -> Diagnostic:
+    i, j = _first(foreign)
+    return subject.finding(
+        CODE, f"{part.place.title} reads what it does not declare visible", part.place,
+        f"output {i} moved by {change[i, j]:.2g} when row {j} was replaced",
+        measured=f"{int(foreign.sum())} pairs beyond the declared ones, of {subject.n} positions",
+        hint=f"in the plugin '{part.place.name}', let `visible` say all that is read, or read less",
+    )  # fmt: skip
+
+
+def _row_by_row(subject: Subject, part: Part, seed: int) -> list[Diagnostic]:
+    """A part that is no mixer owes that each row stays by itself."""
+    n = subject.n
+    if isinstance(part.module, Embedding):
+        x, other = two_texts(subject, seed)
+    else:
+        x, other = rows(part, n, seed, torch.float64), rows(part, n, seed + 1, torch.float64)
+    with torch.no_grad():
+        change = moved(alone(part, n), x, other).numpy()
+    mixed = (change > FOREIGN) & ~np.eye(n, dtype=bool)
+    if not mixed.any():
+        return []
+    i, j = _first(mixed)
+    finding = subject.finding(
+        CODE, f"{part.place.title} mixes rows, which only a mixer may do", part.place,
+        f"output {i} moved by {change[i, j]:.2g} when row {j} was replaced",
+        hint=f"in the plugin '{part.place.name}', take sums and statistics over the last axis only",
+    )  # fmt: skip
+    return [finding]
+
+
+def _cross(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
+    """Every row of the other sequence influences every output."""
+    m, n = subject.source, subject.n
+    own = rows(part, n, seed, torch.float64)
+    assert isinstance(part.module, Mixer)
+    mixer = part.module
+
+    def run(source: Tensor) -> Tensor:
+        batch = source.shape[0]
+        there = Source(source, Axis(at=range(m), total=m, clock="source"))
+        return mixer(own.expand(batch, -1, -1).contiguous(), axis_of(part, n), None, there).x
+
+    x, other = rows(part, m, seed + 2, torch.float64), rows(part, m, seed + 3, torch.float64)
+    with torch.no_grad():
+        dead = moved(run, x, other).numpy() <= DEAD
+    if not dead.any():
+        return None
+    i, j = _first(dead)
+    return subject.finding(
+        CODE, f"{part.place.title} does not read all of the other sequence", part.place,
+        f"output {i} did not move when row {j} of the other sequence was replaced",
+        measured=f"{int(dead.sum())} of {dead.size} pairs have no influence",
+        hint=f"in the plugin '{part.place.name}', look for a rule about positions: the two clocks do not compare",
+    )  # fmt: skip
+
+
+def reach(subject: Subject, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Which positions (n n) reach which output through all layers, as declared: for sure, and at most."""
+    n = n or subject.n
+    sure = most = np.eye(n, dtype=bool)
+    one: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for part in parts_of(subject.model(), subject):
+        if not isinstance(part.module, Mixer) or part.cross or part.place.stack == "encoder":
+            continue
+        key = part.place.path or str(part.place.key)
+        one[key] = one.get(key) or declared(part, n)
+        sure, most = (_step(a, b) for a, b in zip((sure, most), one[key], strict=True))
+    return sure, most
+
+
+def _step(reached: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    # The residual stream keeps a row's own past; float32 products count paths exactly up to 2**24.
+    once = visible | np.eye(len(visible), dtype=bool)
+    return (once.astype(np.float32) @ reached.astype(np.float32)) > 0
+
+
+def _whole(subject: Subject, seed: int) -> list[Diagnostic]:
+    sure, most = reach(subject)
+    x, other = two_texts(subject, seed)
+    model = subject.model()
+    with torch.no_grad():
+        change = moved(lambda tokens: last_axis(subject.call(model, tokens).logits), x, other).numpy()
+    if len(change) != subject.n:
+        # One answer for the whole sequence: which rows it pools is the output's own affair.
+        sure, most = np.zeros_like(change, dtype=bool), most.any(0, keepdims=True)
+    asked = spread(len(change), 24)
+    run, embedded = from_rows(subject, seed)
+    weights = torch.randn(int(run(embedded).shape[-1]), generator=torch.Generator().manual_seed(seed)).double()
+    slope = gradients(run, embedded, asked, weights).numpy()
+    dead = sure[asked] & (change[asked] <= DEAD) & (slope <= NO_GRADIENT)
+    foreign = ~most & (change > FOREIGN)
+    if not dead.any() and not foreign.any():
+        return []
+    k, j = _first(dead) if dead.any() else _first(foreign)
+    i = asked[k] if dead.any() else k
+    what = "does not reach" if dead.any() else "reaches"
+    why = "a path through the layers is declared" if dead.any() else "no path through the layers is declared"
+    return [
+        subject.finding(
+            CODE, f"token {j} {what} output {i} of the model, though {why}", None,
+            f"output {i} moved by {change[i, j]:.2g} when token {j} was replaced",
+            hint="no part does so alone: look at how the layers are joined, and at the output",
+        )
+    ]  # fmt: skip
+
+
+def _first(matrix: np.ndarray) -> tuple[int, int]:
+    i, j = np.argwhere(matrix)[-1]
+    return int(i), int(j)

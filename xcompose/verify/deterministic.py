@@ -1,0 +1,146 @@
+"""The same seed gives the same result: in two builds, in two evaluations, after another batch, in training without
+dropout, and in the precision that training uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from xcompose.compose.parts import Mixer
+from xcompose.diagnostics import Diagnostic
+from xcompose.verify.measure import distance
+from xcompose.verify.subject import Part, Subject, alone, redraw, rows
+
+CODE = "XC076"
+SAME = 1e-12
+"""Evaluations of one function differ by rounding at most; nothing else may."""
+SINGLE = 1e-4
+"""How far float32 may be from float64, relative to the largest output (gradients: of the largest gradient)."""
+
+
+def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
+    """Findings about models, or mixers where one is to blame, that give several results for one input."""
+    with torch.random.fork_rng(devices=[]):
+        found = [f for f in (_builds(subject), *_evaluations(subject, seed), _training(subject, seed)) if f]
+    return found or [f for part in subject.parts() if (f := _single(subject, part, seed))]
+
+
+def is_deterministic(subject: Subject, seed: int = 0) -> bool:
+    """Whether evaluating twice gives the same."""
+    with torch.random.fork_rng(devices=[]):
+        return not list(_evaluations(subject, seed))
+
+
+def _builds(subject: Subject) -> Diagnostic | None:
+    first, second = (_build(subject, noise) for noise in (1, 2))
+    for (name, a), (_, b) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
+        if not torch.equal(a, b):
+            return subject.finding(
+                CODE, "two builds from one seed differ", None, f"'{name}' differs in {int((a != b).sum())} places",
+                hint="draw random numbers from the seed that is given, never from the clock", stage="numerics",
+            )  # fmt: skip
+    return None
+
+
+def _build(subject: Subject, noise: int) -> nn.Module:
+    torch.manual_seed(noise)
+    return subject.build(11)
+
+
+def _evaluations(subject: Subject, seed: int) -> Iterator[Diagnostic]:
+    for part in subject.parts():
+        if not isinstance(part.module, Mixer):
+            continue
+        run, x = alone(part, subject.n, subject.source), rows(part, subject.n, seed, torch.float64, batch=2)
+        change = _twice(lambda run=run, x=x: run(x))
+        if change > SAME:
+            yield _random(subject, part, change)
+            return
+    model, tokens = subject.model(), subject.tokens(2, seed)
+    other = subject.tokens(3, seed + 1, max(2, subject.n // 2))
+    change = _twice(lambda: subject.call(model, tokens).logits, between=lambda: subject.call(model, other))
+    if change > SAME:
+        yield _random(subject, None, change)
+
+
+def _twice(run, between=lambda: None) -> float:  # noqa: ANN001
+    with torch.no_grad():
+        torch.manual_seed(1)
+        first = run()
+        between()
+        torch.manual_seed(2)
+        return distance(run(), first)
+
+
+def _random(subject: Subject, part: Part | None, change: float) -> Diagnostic:
+    title = part.place.title if part else "the model"
+    return subject.finding(
+        CODE, f"evaluating {title} twice gives two results", part.place if part else None,
+        f"outputs of one input differ by {change:.2g}",
+        hint="draw once, keep the draw in a buffer, and let no batch change what the next one gets", stage="numerics",
+    )  # fmt: skip
+
+
+def _training(subject: Subject, seed: int) -> Diagnostic | None:
+    """Without dropout, training mode computes what evaluation computes."""
+    model = (subject.quiet or subject.build)(0)
+    redraw(model, seed=1)
+    model.double()
+    tokens = subject.tokens(2, seed)
+    for part, change in _train_and_eval(subject, model, tokens, seed):
+        if change > SAME:
+            title = part.place.title if part else "the model"
+            return subject.finding(
+                CODE, f"{title} computes something else in training than in evaluation", part.place if part else None,
+                f"without dropout, outputs of one input differ by {change:.2g}",
+                hint="only dropout may ask whether it is training", stage="numerics",
+            )  # fmt: skip
+    return None
+
+
+def _train_and_eval(subject: Subject, model: nn.Module, tokens, seed: int) -> Iterator[tuple[Part | None, float]]:  # noqa: ANN001
+    from xcompose.verify.subject import parts_of
+
+    for part in parts_of(model, subject):
+        if isinstance(part.module, Mixer):
+            run, x = alone(part, subject.n, subject.source), rows(part, subject.n, seed, torch.float64, batch=2)
+            with torch.no_grad():
+                yield part, distance(_in(model.train(), run, x), _in(model.eval(), run, x))
+    with torch.no_grad():
+        trained = subject.call(model.train(), tokens).logits
+        yield None, distance(trained, subject.call(model.eval(), tokens).logits)
+
+
+def _in(model: nn.Module, run, x):  # noqa: ANN001, ANN202
+    return run(x)
+
+
+def _single(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
+    """In float32, outputs and gradients are those of float64: other executors run there, and training uses them.
+
+    Mixers whose contents decide who reads whom are left out: rounding may turn a decision.
+    """
+    mixer = part.module
+    if not isinstance(mixer, Mixer) or not (part.cross or all(g.exact for g in mixer.visible(subject.n))):
+        return None
+    same = next(p for p in subject.parts(torch.float32) if p.place.key == part.place.key)
+    results = []
+    for one, dtype in ((part, torch.float64), (same, torch.float32)):
+        x = rows(part, subject.n, seed, dtype, batch=2).requires_grad_()
+        out = alone(one, subject.n, subject.source)(x)
+        direction = rows(part, subject.n, seed + 9, dtype, batch=2)
+        (gradient,) = torch.autograd.grad((out * direction).sum(), x)
+        results.append((out.detach().double(), gradient.double()))
+    (out, gradient), (out32, gradient32) = results
+    for what, a, b in (("outputs", out32, out), ("gradients", gradient32, gradient)):
+        change = distance(a, b)
+        if change > SINGLE:
+            return subject.finding(
+                CODE, f"{part.place.title} gives something else in float32", part.place,
+                f"{what} differ from those in float64 by {change:.2g}",
+                hint="sums in single precision, or a fast executor that is wrong: `xcompose build --explain` names it",
+                stage="numerics",
+            )  # fmt: skip
+    return None

@@ -1,0 +1,230 @@
+"""What a certificate works on: a model that can be built again and again, its parts, and where the spec says them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from xcompose.attention.reads import Axis
+from xcompose.compose.parts import FFN, Causal, Embedding, Mixer, Norm, Output, Source
+from xcompose.diagnostics import Diagnostic, Note, Span
+from xcompose.spec.model import Node, Section
+
+KINDS = {Mixer: "mixer", FFN: "ffn", Norm: "norm", Embedding: "embedding", Output: "output"}
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)(?:\.|$)")
+Dtype = torch.dtype
+
+
+@attrs.frozen
+class Place:
+    """Where the spec says a part of the model, and what it is called there."""
+
+    kind: str
+    name: str
+    """The plugin: `attention`."""
+    layer: int | None = None
+    stack: Literal["", "encoder", "decoder"] = ""
+    path: str = ""
+    span: Span | None = None
+    key: Any = None
+    """Equal for parts that are built from equal options: one of them speaks for all."""
+
+    @property
+    def title(self) -> str:
+        """`layer 3: mixer 'attention'`."""
+        part = f"{self.kind} '{self.name}'"
+        if self.layer is None:
+            return part
+        return f"{self.stack + ' ' if self.stack else ''}layer {self.layer}: {part}"
+
+
+@attrs.frozen(eq=False)
+class Part:
+    """One part of a built model that a certificate can measure by itself."""
+
+    module: nn.Module
+    at: str
+    """Its path in the model, as in a state dict."""
+    place: Place
+    causal: bool
+    """Whether it owes that no output sees a later row."""
+    cross: bool = False
+    """Whether it reads another sequence."""
+    dim: int = 0
+
+
+@attrs.frozen(eq=False)
+class Subject:
+    """A model under test.
+
+    Nothing is known of the model but `forward(tokens, *, mask, state, source, source_mask) -> ModelOut`,
+    `start(batch)`, `state_bytes(n)`, and which parts it has.
+    """
+
+    build: Callable[[int], nn.Module]
+    """A fresh model from a seed."""
+    n: int
+    """Length of the sequences to measure with."""
+    vocab: int
+    causal: Causal
+    dim: int
+    name: str = ""
+    """The spec: `chat@tiny`."""
+    again: str = ""
+    """The command that measures the same again."""
+    node: Node | None = None
+    """The model's node in the spec, for the places."""
+    source: int = 0
+    """Length of the other sequence; 0 where the model has none."""
+    quiet: Callable[[int], nn.Module] | None = None
+    """As `build`, without dropout; None where there is none."""
+    cache: dict[Any, Any] = attrs.field(factory=dict, repr=False)
+
+    def model(self, dtype: Dtype = torch.float64) -> nn.Module:
+        """The model with weights drawn anew, in eval mode, built once."""
+        if dtype not in self.cache:
+            model = self.build(0)
+            redraw(model, seed=1)
+            self.cache[dtype] = model.to(dtype).eval()
+        return self.cache[dtype]
+
+    def parts(self, dtype: Dtype = torch.float64) -> tuple[Part, ...]:
+        """The parts of `model(dtype)`, from first to last; of several with equal options the first."""
+        key = ("parts", dtype)
+        if key not in self.cache:
+            self.cache[key] = tuple(_distinct(parts_of(self.model(dtype), self)))
+        return self.cache[key]
+
+    def tokens(self, batch: int, seed: int, n: int | None = None) -> Tensor:
+        """(b n) random tokens."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(self.vocab, (batch, n or self.n), generator=generator)
+
+    def call(self, model: nn.Module, tokens: Tensor, **more: Any) -> Any:
+        """Run the model on tokens; a model with two stacks gets the same other sequence every time."""
+        if self.source:
+            more = {"source": self.other(tokens.shape[0]), **more}
+        return model(tokens, **more)
+
+    def start(self, batch: int, dtype: Dtype = torch.float64) -> Any:
+        """The state of `model(dtype)` before the first token; a model with two stacks has read its other sequence."""
+        model: Any = self.model(dtype)
+        if not self.source:
+            return model.start(batch)
+        return model.start(batch, self.other(batch))
+
+    def other(self, batch: int) -> Tensor:
+        """(b m) tokens of the other sequence, the same in every row and every call."""
+        return self.tokens(1, 77, self.source).expand(batch, -1).contiguous()
+
+    def finding(
+        self, code: str, message: str, place: Place | None, label: str, *, measured: str = "", hint: str = "",
+        stage: str = "contracts",
+    ) -> Diagnostic:  # fmt: skip
+        """A finding about a part (or, without a place, about the whole model)."""
+        said = {"measured": measured, "hint": hint, "again": self.again}
+        texts = [f"{word}: {text}" for word, text in said.items() if text]
+        span = place.span if place else self.node.span if self.node else None
+        path = place.path if place else self.node.path if self.node else ""
+        return Diagnostic(
+            code=code, message=message, span=span, label=label, path=path, stage=stage,
+            notes=tuple(Note(text) for text in texts), spec=self.name,
+        )  # fmt: skip
+
+
+def redraw(model: nn.Module, seed: int) -> None:
+    """Give every parameter random values, so that a part that starts at zero cannot hide what it does."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            if parameter.dim() < 2:
+                drawn = parameter.double() + 0.1 * noise
+            else:
+                drawn = noise / (parameter[0].numel() ** 0.5)
+            parameter.copy_(drawn.to(parameter))
+
+
+def parts_of(model: nn.Module, subject: Subject) -> Iterator[Part]:
+    """Every mixer, cross mixer, ffn, norm, embedding and output of a model; not the parts inside them."""
+    done: set[str] = set()
+    for path, module in model.named_modules():
+        kind = next((name for kind, name in KINDS.items() if isinstance(module, kind)), None)
+        inside = any(path.startswith(f"{outer}.") for outer in done)
+        if kind is None or inside:
+            continue
+        done.add(path)
+        cross = kind == "mixer" and "cross" in path.split(".")
+        place = place_of(path, "cross" if cross else kind, module, subject.node)
+        causal = subject.causal != "none" and place.stack != "encoder"
+        yield Part(module, path, place, causal=causal, cross=cross, dim=getattr(module, "dim", subject.dim))
+
+
+def place_of(path: str, kind: str, module: nn.Module, model: Node | None) -> Place:
+    """Where the spec says the module at this path of the model."""
+    found = _LAYER.search(path)
+    stack = next((name for name in path.split(".") if name in ("encoder", "decoder")), "")
+    layer = int(found[1]) if found else None
+    node = _node(model, stack, layer, kind)
+    name = node.name if node else type(module).__name__
+    if node is None:
+        return Place(kind, name, layer, stack, key=path)  # type: ignore[arg-type]
+    return Place(kind, name, layer, stack, node.path, node.span, key=(kind, stack, node))  # type: ignore[arg-type]
+
+
+def _node(model: Node | None, stack: str, layer: int | None, kind: str) -> Node | None:
+    if model is None:
+        return None
+    options: Mapping[str, Any] = model.options
+    if stack and isinstance(section := options.get(stack), Section):
+        options = section.options
+    if layer is not None:
+        options = options["layers"][layer].options
+    node = options.get(kind, model.options.get(kind))
+    return node if isinstance(node, Node) else None
+
+
+def _distinct(parts: Iterator[Part]) -> Iterator[Part]:
+    seen: list[Any] = []
+    for part in parts:
+        if part.place.key not in seen:
+            seen.append(part.place.key)
+            yield part
+
+
+def rows(part: Part, n: int, seed: int, dtype: Dtype, *, batch: int = 1) -> Tensor:
+    """(b n c) random rows for a part."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, n, part.dim, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def axis_of(part: Part, n: int) -> Axis:
+    """The axis of n rows as the model would give it: an encoder sees the length, a decoder does not."""
+    return Axis(at=range(n), total=None if part.causal else n)
+
+
+def source_of(part: Part, batch: int, m: int, dtype: Dtype) -> Source | None:
+    """The other sequence of a cross mixer, the same for every sequence of the batch."""
+    if not part.cross:
+        return None
+    x = rows(part, m, 78, dtype).expand(batch, -1, -1)
+    return Source(x.contiguous(), Axis(at=range(m), total=m, clock="source"))
+
+
+def alone(part: Part, n: int, m: int = 0) -> Callable[[Tensor], Tensor]:
+    """The part as a function of rows (b n c)."""
+    module = part.module
+
+    def run(x: Tensor) -> Tensor:
+        if isinstance(module, Mixer):
+            return module(x, axis_of(part, n), None, source_of(part, x.shape[0], m, x.dtype)).x
+        if isinstance(module, Output):
+            return module(x, axis_of(part, n))
+        return module(x)
+
+    return run
