@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from xcompose.compose.tasks import ScheduleFunction as ScheduleFunction
     from xcompose.compose.tasks import Splits as Splits
     from xcompose.compose.tasks import Task as Task
+    from xcompose.compose.tasks import check_logits as check_logits
     from xcompose.train.corpus import ByteCorpus as ByteCorpus
     from xcompose.train.corpus import read_corpus as read_corpus
     from xcompose.train.labelled import LabelledCorpus as LabelledCorpus
@@ -98,7 +99,7 @@ _LAZY = {
         "Output", "Position", "Residual", "Source", "Spans", "State", "Visible",
     ),
     "xcompose.compose.stack": ("Stack",),
-    "xcompose.compose.tasks": ("Batch", "OptimizerFactory", "ScheduleFunction", "Splits", "Task"),
+    "xcompose.compose.tasks": ("Batch", "OptimizerFactory", "ScheduleFunction", "Splits", "Task", "check_logits"),
     "xcompose.train.corpus": ("ByteCorpus", "read_corpus"),
     "xcompose.train.labelled": ("LabelledCorpus", "read_labelled"),
     "xcompose.train.windows": ("Windows",),

@@ -28,6 +28,7 @@ from xcompose.api import (
     Splits,
     Task,
     Text,
+    check_logits,
     hookimpl,
     option,
     options,
@@ -84,21 +85,11 @@ class Classify(Task):
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         full = bool(batch["mask"].all())
         out = model(batch["tokens"], mask=None if full else batch["mask"])
-        self._check(out.logits)
+        classes = len(self.corpus.labels) if self.corpus else 0
+        check_logits("classify", out.logits, classes, each_token=False)
         loss = cross_entropy(out.logits.float(), batch["label"])
         accuracy = (out.logits.argmax(-1) == batch["label"]).double().mean()
         return sum(out.losses.values(), loss), {"accuracy": accuracy}
-
-    def _check(self, logits: Tensor) -> None:
-        classes = len(self.corpus.labels) if self.corpus else 0
-        if logits.ndim == 2 and logits.shape[1] >= classes:
-            return
-        found = f"{logits.shape[1]} classes" if logits.ndim == 2 else "one output for each token"
-        raise PartError(
-            f"task 'classify' has {classes} classes, and the model's output gives {found}",
-            fixes=(f"output: classify({classes})",),
-            code="XC087",
-        )
 
     def describe(self) -> Iterable[str]:
         if self.corpus is not None:

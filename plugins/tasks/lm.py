@@ -27,6 +27,7 @@ from xcompose.api import (
     Task,
     Text,
     Windows,
+    check_logits,
     hookimpl,
     option,
     options,
@@ -78,6 +79,7 @@ class Lm(Task):
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         tokens = batch["tokens"]
         out = model(tokens[:, :-1])
+        check_logits("lm", out.logits, BYTES, each_token=True)
         loss = cross_entropy(out.logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
         return sum(out.losses.values(), loss), {"bits_per_byte": loss.detach() / math.log(2)}
 

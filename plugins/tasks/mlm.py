@@ -32,6 +32,7 @@ from xcompose.api import (
     Task,
     Text,
     Windows,
+    check_logits,
     hookimpl,
     option,
     options,
@@ -109,6 +110,7 @@ class Mlm(Task):
         draw = batch["draw"] if fixed else torch.rand(len(tokens), 3, tokens.shape[1], device=tokens.device)
         changed, chosen = masked(tokens, draw, self.options.rate)
         out = model(changed)
+        check_logits("mlm", out.logits, BYTES, each_token=True)
         wanted, logits = tokens[chosen], out.logits[chosen].float()
         loss = cross_entropy(logits, wanted)
         metrics = {

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
+from xcompose.diagnostics import PartError
+
 Batch: TypeAlias = Mapping[str, Tensor]
 
 
@@ -54,3 +56,26 @@ OptimizerFactory: TypeAlias = Callable[[Iterable[Any], float], Optimizer]
 
 ScheduleFunction: TypeAlias = Callable[[int, int], float]
 """`factor(step, total_steps)` of the learning rate; what building a schedule component returns."""
+
+
+def check_logits(task: str, logits: Tensor, choices: int, *, each_token: bool) -> None:
+    """Refuse an output that does not answer what the task asks.
+
+    Args:
+        task: its name.
+        logits: (b n v) for an answer for each token, (b v) for one for each sequence.
+        choices: how many there are to choose from; more is fine.
+        each_token: which of the two the task wants.
+
+    Raises:
+        PartError: another shape, or too few choices.
+    """
+    wanted = 3 if each_token else 2
+    if logits.ndim == wanted and logits.shape[-1] >= choices:
+        return
+    place = {True: "for each token", False: "for each sequence"}
+    raise PartError(
+        f"task '{task}' wants one of {choices} {place[each_token]}, "
+        f"the model's output gives {logits.shape[-1]} numbers {place[logits.ndim == 3]}",
+        fixes=("an output made for this task; `xcompose list output` names them",),
+    )

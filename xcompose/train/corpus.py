@@ -69,8 +69,8 @@ class ByteCorpus:
         return f"{self.name}: {self.files} files, {train:.2f} MB to train on, {valid:.2f} MB held out"
 
 
-def _refuse(code: str, message: str, label: str, fix: str) -> NoReturn:
-    raise SpecError(Diagnostic(code, message, notes=(), label=label, fixes=(fix,), path="task.data", stage="data"))
+def _refuse(code: str, message: str, fix: str) -> NoReturn:
+    raise SpecError(Diagnostic(code, message, fixes=(fix,), path="task.data", stage="data"))
 
 
 def read_corpus(name: str, data: Path | None, *, binary: bool = False) -> ByteCorpus:
@@ -87,7 +87,9 @@ def read_corpus(name: str, data: Path | None, *, binary: bool = False) -> ByteCo
 def unknown(name: str, names: Iterable[str]) -> NoReturn:
     """Refuse a data set that nobody ships."""
     there = ", ".join(f"'{n}'" for n in names)
-    _refuse("XC083", f"there is no built-in data '{name}'", "", f"built in: {there}; for other text give --data FILE_OR_DIR")
+    _refuse(
+        "XC083", f"there is no built-in data '{name}'", f"built in: {there}; for other text give --data FILE_OR_DIR"
+    )
 
 
 @lru_cache(maxsize=4)
@@ -121,14 +123,14 @@ def user_files(data: Path, *, binary: bool = False) -> tuple[TextFile, ...]:
         SpecError: nothing there, nothing in it, or binary contents (XC080, XC081, XC082, XC084).
     """
     if not data.exists():
-        _refuse("XC080", f"there is no file or folder '{data}'", "", "check the path after --data")
+        _refuse("XC080", f"there is no file or folder '{data}'", "check the path after --data")
     paths = [data] if data.is_file() else list(_below(data))
     total = sum(path.stat().st_size for path in paths)
     if total == 0:
         what = "is empty" if data.is_file() else f"holds no text: {_files(len(paths))}, 0 bytes"
-        _refuse("XC081", f"'{data}' {what}", "", "give a file, or a folder of files, with text in it")
+        _refuse("XC081", f"'{data}' {what}", "give a file, or a folder of files, with text in it")
     if total > MOST:
-        _refuse("XC084", f"'{data}' holds {total:,} bytes", "", f"a corpus is held in memory: give at most {MOST:,} bytes")
+        _refuse("XC084", f"'{data}' holds {total:,} bytes", f"a corpus is held in memory: give at most {MOST:,} bytes")
     base = data.parent if data.is_file() else data
     files = tuple(TextFile(PurePosixPath(path.relative_to(base)).as_posix(), _read(path)) for path in paths)
     if not binary:
@@ -147,7 +149,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        _refuse("XC080", f"'{path}' cannot be read: {error.strerror}", "", "check its permissions")
+        _refuse("XC080", f"'{path}' cannot be read: {error.strerror}", "check its permissions")
 
 
 def _files(count: int) -> str:
@@ -162,7 +164,7 @@ def _only_text(data: Path, files: tuple[TextFile, ...]) -> None:
     which = f"'{data}'" if data.is_file() else f"'{bad[0].name}' in '{data}'"
     more = f", and {_files(len(bad) - 1)} more like it" if len(bad) > 1 else ""
     _refuse(
-        "XC082", f"{which} is not text: byte {at:,} is zero{more}", "",
+        "XC082", f"{which} is not text: byte {at:,} is zero{more}",
         "give text; or, to model any bytes, write binary=true in the task: lm(binary=true)",
     )  # fmt: skip
 
@@ -207,6 +209,6 @@ def as_bytes(data: bytes) -> Tensor:
 def too_short(name: str, part: str, size: int, needed: int) -> NoReturn:
     """Refuse a corpus that does not hold one sequence."""
     _refuse(
-        "XC085", f"'{name}' is too short: {size:,} bytes {part}, and one sequence takes {needed:,}", "",
+        "XC085", f"'{name}' is too short: {size:,} bytes {part}, and one sequence takes {needed:,}",
         "give more text, or shorter sequences: --set train.length=...",
     )  # fmt: skip

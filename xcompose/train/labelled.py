@@ -63,7 +63,9 @@ def _packages(name: str, length: int) -> LabelledCorpus:
 
 def _no_classes(data: Path, what: str) -> None:
     fix = "give a folder with one sub-folder for each class, and a file for each text in it"
-    raise SpecError(Diagnostic("XC086", f"'{data}' {what}, not a folder of classes", fixes=(fix,), path="task.data", stage="data"))
+    raise SpecError(
+        Diagnostic("XC086", f"'{data}' {what}, not a folder of classes", fixes=(fix,), path="task.data", stage="data")
+    )
 
 
 def _folder(data: Path, files: tuple[TextFile, ...], length: int) -> LabelledCorpus:

@@ -1,0 +1,115 @@
+"""From a spec to what a run works with: the model, the task with its data, and how to train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import attrs
+import torch
+from torch.utils.data import default_collate
+
+from xcompose.compose.build import build_model
+from xcompose.compose.composer import Composer
+from xcompose.compose.model import Model
+from xcompose.compose.parts import Addon, Context
+from xcompose.compose.tasks import Task
+from xcompose.diagnostics import Diagnostic, PartError, SpecError
+from xcompose.registry import Registry, load
+from xcompose.spec import freeze
+from xcompose.spec.model import Node, Spec
+from xcompose.train.learner import Work, random_state, restore_random
+from xcompose.train.settings import Settings
+
+
+@attrs.frozen
+class Prepared:
+    """What a run works with."""
+
+    work: Work
+    frozen: str
+    """The spec with every default, as text."""
+    registry: Registry
+
+
+def prepare(spec: Spec, data: Path | None, registry: Registry | None = None) -> Prepared:
+    """Build the model and the task of a spec, and read the data.
+
+    Raises:
+        SpecError: the spec has no model or no task, they do not fit each other, or the data cannot be used.
+    """
+    registry = registry or load()
+    model_node, task_node = _both(spec)
+    settings = Settings.of(spec.train, model_node.options.get("length"))
+    composer = Composer(registry, spec=spec.name)
+    model = build_model(spec, seed=settings.seed, registry=registry)
+    for stack in model.stacks().values():
+        stack.recompute = settings.recompute
+    context = Context(dim=model.dim, causal=model.options.causal if model.decodes else "none", vocab=model.vocab)
+
+    def part(node: Node) -> Any:
+        return composer.build(composer.options(node), context)
+
+    for addon in spec.train.get("addons") or ():
+        changed: Addon = part(addon)
+        changed.apply(model)
+    task: Task = part(task_node)
+    splits = task.splits(data, settings.length, settings.seed)
+    work = Work(
+        model=model, task=task, splits=splits, optimizer=part(spec.train["optimizer"]),
+        schedule=part(spec.train["schedule"]), settings=settings,
+    )  # fmt: skip
+    metrics = _try(model, task, splits.valid, task_node, spec.name)
+    _refuse_unknown_goals(settings, metrics)
+    return Prepared(work, freeze(spec), registry)
+
+
+def _both(spec: Spec) -> tuple[Node, Node]:
+    if spec.model is None:
+        _refuse(spec, "no model", "this is a recipe: train a spec with it, --recipe FILE")
+    if spec.task is None:
+        _refuse(spec, "no task", "add one, for example: task: lm(data=stdlib); or --recipe FILE")
+    return spec.model, spec.task
+
+
+def _refuse(spec: Spec, what: str, fix: str) -> NoReturn:
+    raise SpecError(
+        Diagnostic("XC030", f"'{spec.name}' has {what} to train", fixes=(fix,), spec=spec.name, stage="train")
+    )
+
+
+def _try(model: Model, task: Task, data: Any, node: Node, spec: str) -> list[str]:
+    """Ask the task for the loss of one item, so that what does not fit is refused before a run begins.
+
+    Returns:
+        The names of the metrics.
+    """
+    before = random_state()
+    model.eval()
+    try:
+        with torch.no_grad():
+            _, metrics = task.loss(model, default_collate([data[0]]))
+    except ValueError as error:
+        unfit = PartError(f"task '{node.name}' and this model do not fit: {error}")
+        known = error if isinstance(error, PartError) else unfit
+        raise SpecError(
+            Diagnostic(known.code, known.message, span=node.span, label=known.label, fixes=known.fixes, path="task",
+                       stage="train", spec=spec)
+        ) from error  # fmt: skip
+    finally:
+        model.train()
+        restore_random(before)
+    return ["loss", *metrics]
+
+
+def _refuse_unknown_goals(settings: Settings, metrics: list[str]) -> None:
+    findings = [
+        Diagnostic(
+            "XC063", f"the task has no metric '{goal}'", path=f"train.goal.{goal}", stage="train",
+            fixes=(f"it has: {', '.join(metrics)}",),
+        )
+        for goal in settings.goal
+        if goal not in metrics
+    ]  # fmt: skip
+    if findings:
+        raise SpecError(findings)

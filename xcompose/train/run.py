@@ -1,0 +1,279 @@
+"""One training run: from a spec to a folder with weights, figures and everything needed to go on or to repeat it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import platform
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.train.folder import RunFolder, read_metrics, write_atomically
+from xcompose.train.progress import Bar, Display, Silent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from xcompose.compose.model import Model
+    from xcompose.registry import Registry
+    from xcompose.spec.model import Spec
+    from xcompose.train.learner import Learner, Work
+
+NEEDED = ("lightning", "torchdata", "matplotlib")
+DIGEST_ITEMS = 32
+"""So many items of the training data stand for all of it when a run goes on."""
+
+
+@attrs.frozen(kw_only=True)
+class RunResult:
+    """How a run ended."""
+
+    name: str
+    folder: Path
+    steps: int
+    tokens: int
+    seconds: float
+    """Training time, evaluations left out."""
+    parameters: int
+    tokens_per_second: float
+    metric: str
+    """The metric that ranks models of this task."""
+    valid: Mapping[str, float]
+    """Loss and metrics on held-out data at the end."""
+    train: Mapping[str, float]
+    """Loss and metrics of the last step."""
+    interrupted: bool = False
+    missed: tuple[Diagnostic, ...] = ()
+    """Goals that were not reached."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        found = attrs.asdict(self, filter=lambda field, _: field.name not in ("folder", "missed"))
+        return found | {"folder": str(self.folder), "missed": [d.message for d in self.missed]}
+
+
+def train(
+    spec: Spec,
+    folder: Path,
+    *,
+    data: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    registry: Registry | None = None,
+    console: Console | None = None,
+    accelerator: str = "auto",
+    precision: str = "32-true",
+) -> RunResult:
+    """Build the model of a spec and train it as the spec says.
+
+    Args:
+        spec: with a model and a task.
+        folder: of the run; made if need be.
+        data: a file or folder of the user's, in place of the task's named data.
+        resume: go on with an unfinished run of this spec, exactly where its last checkpoint was made. With a budget of
+            steps, epochs or tokens the losses are those of a run that was never stopped.
+        overwrite: start afresh where there is a run.
+        registry: where components are looked up; None is everything installed.
+        console: where to show progress; None shows nothing.
+        accelerator: as Lightning calls it: `auto`, `cpu`, `gpu`.
+        precision: as Lightning calls it: `32-true`, `bf16-mixed`.
+
+    Raises:
+        SpecError: the spec, the data, the folder or the machine does not allow it; or training diverged.
+    """
+    require_extra()
+    from xcompose.train.prepare import prepare
+
+    run = RunFolder(folder)
+    if resume:
+        facts = run.reopen()
+        data = Path(facts["data"]) if data is None and facts["data"] else data
+    prepared = prepare(spec, data, registry)
+    if resume:
+        _same_run(run, facts, prepared.frozen, digest(prepared.work))
+    else:
+        run.start(overwrite=overwrite)
+        write_atomically(run.spec, prepared.frozen.encode())
+        run.write_json(run.plugins, versions(prepared.registry))
+        run.write_json(run.facts, {"data": str(data.resolve()) if data else None, "digest": digest(prepared.work)})
+    display = Bar(console, prepared.work.task.metric) if console is not None else Silent()
+    if console is not None:
+        for line in prepared.work.task.describe():
+            console.print(line, highlight=False, markup=False)
+    return fit(spec.name, prepared.work, run, display, accelerator=accelerator, precision=precision)
+
+
+def require_extra() -> None:
+    """Refuse to go on without the packages of the extra `train`.
+
+    Raises:
+        SpecError: XC095, naming what is missing.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        fix = "pip install 'xcompose[train]'"
+        raise SpecError(Diagnostic("XC095", f"training needs {', '.join(missing)}", fixes=(fix,), stage="train"))
+
+
+def digest(work: Work) -> str:
+    """A fingerprint of the training data: its size and a few items spread over it."""
+    from xcompose.train.batches import evenly
+
+    seen = hashlib.sha256(str(len(work.splits.train)).encode())  # type: ignore[arg-type]
+    some = evenly(work.splits.train, DIGEST_ITEMS)
+    for index in range(len(some)):  # type: ignore[arg-type]
+        for name, value in sorted(some[index].items()):
+            seen.update(name.encode() + value.numpy().tobytes())
+    return seen.hexdigest()[:16]
+
+
+def _same_run(run: RunFolder, facts: Mapping[str, Any], frozen: str, data: str) -> None:
+    changed = [
+        what for what, same in (("spec", run.spec.read_text() == frozen), ("data", facts["digest"] == data)) if not same
+    ]
+    if changed:
+        what = " and the ".join(changed)
+        raise SpecError(
+            Diagnostic(
+                "XC087", f"'{run.path}' cannot go on: the {what} changed since it began",
+                fixes=(f"go on with '{run.spec}' and the same data, or start afresh with --overwrite",), stage="train",
+            )
+        )  # fmt: skip
+
+
+def versions(registry: Registry) -> dict[str, Any]:
+    """What this run was made with: Python, torch, and every distribution that brought plugins."""
+    import torch
+
+    found = {plugin.found.distribution: plugin.found.version for plugin in registry.plugins if not plugin.error}
+    return {"python": platform.python_version(), "torch": torch.__version__, "plugins": found}
+
+
+def fit(
+    name: str, work: Work, run: RunFolder, display: Display, *, accelerator: str = "auto", precision: str = "32-true"
+) -> RunResult:
+    """Train until the budget is used up or Ctrl-C is pressed, from the run's checkpoint if it has one."""
+    from xcompose.train.learner import Learner
+    from xcompose.train.watch import Watch, interruptible
+
+    learner = Learner(work)
+    stop = threading.Event()
+    watch = Watch(run, display, stop)
+    begin = run.checkpoint if run.checkpoint.exists() else None
+    with _quiet(), interruptible(stop):
+        try:
+            trainer = _trainer(work, watch, accelerator, precision)
+            trainer.fit(learner, ckpt_path=begin, weights_only=True)
+            watch.evaluate(learner, trainer.global_step)
+        finally:
+            display.stop()
+    over = learner.budget.done(trainer.global_step, learner.seconds)
+    result = _result(name, learner, run, trainer.global_step, watch.valid, interrupted=not over)
+    if over:
+        finish(run, work, result)
+    return result
+
+
+def _trainer(work: Work, watch: Any, accelerator: str, precision: str) -> Any:
+    import random
+
+    import torch
+    from lightning.pytorch import Trainer
+
+    from xcompose.train.watch import AtomicIO
+
+    torch.manual_seed(work.settings.seed)
+    random.seed(work.settings.seed)
+    return Trainer(
+        accelerator=accelerator, devices=1, precision=precision, plugins=[AtomicIO()], callbacks=[watch],  # type: ignore[arg-type]
+        max_steps=-1, max_epochs=-1, gradient_clip_val=work.settings.clip, limit_val_batches=0, num_sanity_val_steps=0,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, deterministic="warn",
+    )  # fmt: skip
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Lightning says about its own defaults; what matters is said by this package."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", module="torchdata")
+        yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+
+
+def _result(
+    name: str, learner: Learner, run: RunFolder, step: int, valid: Mapping[str, float], *, interrupted: bool
+) -> RunResult:
+    work = learner.work
+    return RunResult(
+        name=name, folder=run.path, steps=step, tokens=step * work.settings.batch * work.settings.length,
+        seconds=round(learner.seconds, 3), parameters=sum(p.numel() for p in work.model.parameters()),
+        tokens_per_second=learner.tokens_per_second(), metric=work.task.metric, valid=dict(valid),
+        train={k: v for k, v in learner.last.items() if k != "lr"}, interrupted=interrupted,
+        missed=missed_goals(work.settings.goal, valid),
+    )  # fmt: skip
+
+
+def missed_goals(goal: Mapping[str, Any], valid: Mapping[str, float]) -> tuple[Diagnostic, ...]:
+    """A finding for each goal that the metrics at the end do not reach."""
+    found = []
+    for metric, wanted in goal.items():
+        if not wanted.holds(valid[metric]):
+            message = f"goal missed: {metric} is {valid[metric]:.4g}, expected {wanted}"
+            fix = "a larger train.budget, or a goal that this model can reach"
+            found.append(Diagnostic("XC063", message, path=f"train.goal.{metric}", fixes=(fix,), stage="train"))
+    return tuple(found)
+
+
+def finish(run: RunFolder, work: Work, result: RunResult) -> None:
+    """Write the weights, the pictures, and last of all the result, which marks the run as finished."""
+    from xcompose.compose.weights import save_weights
+    from xcompose.train.plot import loss_figure, picture
+
+    save_weights(work.model, run.weights)
+    figure = loss_figure(read_metrics(run.metrics), result.metric, result.name)
+    for path in run.plots:
+        write_atomically(path, picture(figure, path.suffix[1:]))
+    run.write_json(run.result, result.as_json())
+
+
+def load_run(folder: Path, *, registry: Registry | None = None) -> tuple[Model, Spec]:
+    """The trained model of a run, ready to use, and the spec it was built from.
+
+    Raises:
+        SpecError: no finished run is there (XC087), or its spec does not load.
+    """
+    from xcompose.compose.build import build_model
+    from xcompose.compose.weights import load_weights
+
+    run = RunFolder(folder)
+    if not run.weights.exists():
+        why = "is not finished: it has no weights yet" if run.facts.exists() else "is not the folder of a run"
+        fix = "go on with it: xcompose train --resume" if run.facts.exists() else "xcompose train SPEC makes one"
+        raise SpecError(Diagnostic("XC087", f"'{folder}' {why}", fixes=(fix,), stage="train"))
+    spec = load_spec(run.spec, registry)
+    model = build_model(spec, registry=registry)
+    load_weights(model, run.weights)
+    return model.eval(), spec
+
+
+def load_spec(path: Path, registry: Registry | None = None) -> Spec:
+    """The spec in a file, with everything installed or what `registry` has."""
+    from xcompose import registry as installed
+    from xcompose.spec import load
+
+    return load(str(path), catalogue=(registry or installed.load()).catalogue)
