@@ -41,12 +41,19 @@ from xcompose.schema import options as options
 
 if TYPE_CHECKING:
     from xcompose.attention.attend import attend as attend
+    from xcompose.attention.kernel import KernelSums as KernelSums
+    from xcompose.attention.layer import Everything as Everything
+    from xcompose.attention.layer import SoftmaxReads as SoftmaxReads
+    from xcompose.attention.layer import head_groups as head_groups
     from xcompose.attention.reads import BEFORE_TIME as BEFORE_TIME
     from xcompose.attention.reads import Axis as Axis
     from xcompose.attention.reads import Read as Read
     from xcompose.attention.reads import Score as Score
     from xcompose.attention.reads import Slots as Slots
     from xcompose.attention.reads import Term as Term
+    from xcompose.attention.refusals import chooses_by_the_future as chooses_by_the_future
+    from xcompose.attention.refusals import needs_the_end as needs_the_end
+    from xcompose.attention.refusals import unstable_slots as unstable_slots
     from xcompose.compose.activations import Activation as Activation
     from xcompose.compose.activations import activation as activation
     from xcompose.compose.findings import Findings as Findings
@@ -74,6 +81,7 @@ if TYPE_CHECKING:
     from xcompose.compose.parts import Spans as Spans
     from xcompose.compose.parts import State as State
     from xcompose.compose.parts import Visible as Visible
+    from xcompose.compose.stack import Beside as Beside
     from xcompose.compose.stack import Stack as Stack
     from xcompose.compose.tasks import Batch as Batch
     from xcompose.compose.tasks import OptimizerFactory as OptimizerFactory
@@ -89,7 +97,10 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "xcompose.attention.attend": ("attend",),
+    "xcompose.attention.kernel": ("KernelSums",),
+    "xcompose.attention.layer": ("Everything", "SoftmaxReads", "head_groups"),
     "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),
+    "xcompose.attention.refusals": ("chooses_by_the_future", "needs_the_end", "unstable_slots"),
     "xcompose.compose.activations": ("Activation", "activation"),
     "xcompose.compose.findings": ("Findings",),
     "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
@@ -98,7 +109,7 @@ _LAZY = {
         "FFN", "Addon", "Branch", "Context", "Embedding", "Init", "Memory", "Mixed", "Mixer", "ModelOut", "Norm",
         "Output", "Position", "Residual", "Source", "Spans", "State", "Visible",
     ),
-    "xcompose.compose.stack": ("Stack",),
+    "xcompose.compose.stack": ("Beside", "Stack"),
     "xcompose.compose.tasks": ("Batch", "OptimizerFactory", "ScheduleFunction", "Splits", "Task", "check_logits"),
     "xcompose.train.corpus": ("ByteCorpus", "read_corpus"),
     "xcompose.train.labelled": ("LabelledCorpus", "read_labelled"),

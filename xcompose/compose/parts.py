@@ -200,6 +200,8 @@ class Residual(nn.Module, ABC):
     """What flows between layers; all layers of a stack must agree."""
     final_norm: ClassVar[bool] = True
     """Whether the stack ends with a norm of its own."""
+    recomputes: ClassVar[bool] = False
+    """Whether it keeps nothing for the gradient anyway; then `recompute` leaves it alone."""
 
     def enter(self, x: Tensor) -> Any:
         """From rows (b n c) to what flows."""
@@ -329,6 +331,19 @@ class Context:
         """What is wrong with the component that an option holds, located where it was written."""
         assert self.finder is not None
         return self.finder(part, error)
+
+    def tied(self) -> nn.Parameter:
+        """The embedding's table, for rows as wide as this context's `dim`.
+
+        Raises:
+            PartError: there is no table, or it has another width.
+        """
+        if self.table is None:
+            raise PartError("the output is tied to an embedding that has no table", fixes=("tied=false",), option="tied")
+        if self.table.shape[1] != self.dim:
+            message = f"rows of width {self.dim} cannot be tied to a table of width {self.table.shape[1]}"
+            raise PartError(message, fixes=("tied=false",), option="tied")
+        return self.table
 
     def shared(self, key: Any, make: Callable[[], T]) -> T:
         """The same object for everyone in this model who asks with the same key."""

@@ -1,0 +1,305 @@
+"""Attention: every row asks, and is answered by a weighted mean of values of the rows that its pattern lets it read.
+
+Maths    q = x W_q, k = x W_k, v = x W_v;  y = concat_h(o_h) W_o
+         o_i = sum_j w_ij v_j over the tokens that the pattern allows, and the slots of memory and recurrence, in one sum
+Shapes   x, y (b n c);  q (b n h d);  k, v (b n g d), g divides h;  slots (b m g d)
+Cost     4 c h d for each row, and what pattern and score cost; a decoder keeps what later queries may read
+Limits   a kernel score reads all tokens alike: no pattern, no memory, no additive position, no dropout of weights
+Paper    Vaswani et al., Attention Is All You Need, NeurIPS 2017, arXiv:1706.03762, s. 3.2;
+         key/value groups: Ainslie et al., GQA, EMNLP 2023, arXiv:2305.13245
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xcompose.api import (
+    Axis,
+    Component,
+    Context,
+    Count,
+    Everything,
+    KernelSums,
+    Memory,
+    Mixed,
+    Mixer,
+    Part,
+    PartError,
+    Pattern,
+    Position,
+    Real,
+    SoftmaxReads,
+    Source,
+    Visible,
+    chooses_by_the_future,
+    head_groups,
+    hookimpl,
+    needs_the_end,
+    option,
+    options,
+    unstable_slots,
+)
+
+
+@options
+class AttentionOptions:
+    """Attention."""
+
+    pattern: Part.pattern | None = option(None)
+    """Which tokens a query may read; all if not written, but with a memory it must be written."""
+    score: Part.score = option("softmax")
+    """How a query weighs what it may read."""
+    memory: Part.memory | None = option(None)
+    """Extra or summarised slots, read in the same softmax as the tokens."""
+    recurrence: Part.recurrence | None = option(None, inherited=True)
+    """What is carried from one segment to the next."""
+    position: Part.position | None = option(None, inherited=True)
+    """How a query knows where a key is."""
+    heads: Count | None = option(None, inherited=True, at_least=1)
+    """Number of heads h; `dim`/64 if not written."""
+    kv_heads: Count | None = option(None, inherited=True, at_least=1)
+    """Key/value heads g; `heads` if not written."""
+    head_dim: Count | None = option(None, inherited=True, at_least=1)
+    """Width of a head d; `dim`/`heads` if not written."""
+    bias: bool = option(True, inherited=True)
+    """Whether the projections have biases."""
+    dropout: Real = option(0.0, at_least=0, at_most=1)
+    """How many weights are dropped while training."""
+    shared_qk: bool = option(False)
+    """Whether queries, brought to length one, are the keys."""
+    scale: Literal["head", "dim", "none"] = option("head")
+    """What products are divided by: the root of d, the root of c, or nothing."""
+    out: bool = option(True)
+    """Whether the heads are mixed by an output projection."""
+
+
+class Attention(Mixer):
+    """Projects, and leaves the reading to the engine."""
+
+    def __init__(self, options: AttentionOptions, context: Context):
+        super().__init__()
+        self.dim, self.cross, self.shared_qk = context.dim, context.role == "cross", options.shared_qk
+        self.heads, self.kv_heads, self.head_dim = sizes(options, context)
+        width, kv_width = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        self.q = nn.Linear(self.dim, width, bias=options.bias)
+        self.k = None if options.shared_qk else nn.Linear(self.dim, kv_width, bias=options.bias)
+        self.v = nn.Linear(self.dim, kv_width, bias=options.bias)
+        self.out = nn.Linear(width, self.dim, bias=options.bias and context.out_bias) if options.out else None
+        if self.out is None and (width != self.dim or context.heads):
+            raise PartError(
+                f"without an output projection the heads must fill 'dim' {self.dim}, found {self.heads} heads of "
+                f"{self.head_dim}",
+                option="out", fixes=("out=true",),
+            )  # fmt: skip
+        self.inner = inner(options, context, (self.heads, self.kv_heads, self.head_dim))
+
+    def mix(self, x: Tensor, axis: Axis, source: Source | None = None) -> Mixed:
+        if self.cross:
+            memo, losses = self._remember(source)
+            return Mixed(self._written(self.inner.recall(self._asked(x), axis, memo)), None, losses)
+        answer = self.inner.mix(*self._projected(x), x, axis, self._keys)
+        return Mixed(self._written(answer.y), None, answer.losses)
+
+    def start(self, batch: int, like: Tensor) -> Any:
+        return {} if self.cross else self.inner.start(batch, like)
+
+    def extend(self, x: Tensor, axis: Axis, state: Any, source: Source | None = None) -> Mixed:
+        """Continue; of cross-attention the first call reads the source, and later ones need it no more."""
+        if self.cross:
+            memo, losses = (state["source"], {}) if state else self._remember(source)
+            return Mixed(self._written(self.inner.recall(self._asked(x), axis, memo)), {"source": memo}, losses)
+        answer = self.inner.extend(*self._projected(x), x, axis, state, self._keys)
+        return Mixed(self._written(answer.y), answer.state, answer.losses)
+
+    def state_shape(self, n: int) -> Mapping[str, tuple[int, ...]]:
+        """As the contract says; what cross-attention keeps of its source does not depend on n and is not in it."""
+        return {} if self.cross else self.inner.state_shape(n)
+
+    def visible(self, n: int) -> tuple[Visible, ...]:
+        return () if self.cross else self.inner.visible(n)
+
+    def _remember(self, source: Source | None) -> tuple[Any, Mapping[str, Tensor]]:
+        assert source is not None, "cross-attention needs a source until its state holds one"
+        return self.inner.remember(*self._keys(source.x), source.x, source.axis, self._keys)
+
+    def _asked(self, x: Tensor) -> Tensor:
+        return rearrange(self.q(x), "b n (h d) -> b n h d", h=self.heads)
+
+    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q = self._asked(x)
+        if self.k is None:
+            return q, F.normalize(q, dim=-1), rearrange(self.v(x), "b n (g d) -> b n g d", g=self.kv_heads)
+        return q, *self._keys(x)
+
+    def _keys(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of rows (b n c), each (b n g d)."""
+        k = F.normalize(self._asked(x), dim=-1) if self.k is None else self.k(x)
+        if self.k is not None:
+            k = rearrange(k, "b n (g d) -> b n g d", g=self.kv_heads)
+        return k, rearrange(self.v(x), "b n (g d) -> b n g d", g=self.kv_heads)
+
+    def _written(self, y: Tensor) -> Tensor:
+        y = rearrange(y, "b n h d -> b n (h d)")
+        return y if self.out is None else self.out(y)
+
+
+def sizes(options: AttentionOptions, context: Context) -> tuple[int, int, int]:
+    """Heads, key/value heads and width of a head; inside `heads(...)` a share of what the layer has."""
+    layer = options.heads or heads_of(context.dim)
+    g, d = options.kv_heads or layer, options.head_dim
+    if d is None:
+        if context.dim % layer:
+            raise PartError(
+                f"{layer} heads do not divide 'dim' {context.dim}", option="heads",
+                fixes=("a number that divides it", "head_dim=... beside heads"),
+            )  # fmt: skip
+        d = context.dim // layer
+    if layer % g:
+        raise PartError(f"{g} key/value heads do not divide {layer} heads", option="kv_heads")
+    h = context.heads or layer
+    if g * h % layer:
+        raise PartError(
+            f"a group of {h} of {layer} heads cannot have a whole share of {g} key/value heads", option="kv_heads"
+        )
+    if options.shared_qk and g != layer:
+        raise PartError("shared queries and keys need as many key/value heads as heads", option="kv_heads")
+    return h, g * h // layer, d
+
+
+def heads_of(dim: int) -> int:
+    """Heads of 64."""
+    if dim % 64:
+        raise PartError(f"'dim' {dim} does not divide into heads of 64", fixes=("heads=...",))
+    return dim // 64
+
+
+def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, int]) -> SoftmaxReads | KernelSums:
+    """What answers the queries, after everything that cannot be composed was refused."""
+    h, g, d = shape
+    cross, causal = context.role == "cross", context.role == "self" and context.causal != "none"
+    inside = dict(heads=h, kv_heads=g, head_dim=d, causal="none" if cross else context.causal)
+    pattern = Everything() if options.pattern is None else context.build(options.pattern, **inside)
+    score = context.build(options.score, **inside)
+    position = None if cross or options.position is None else context.build(options.position, **inside)
+    position = position if position is not None and acts_inside(position) else Position()
+    terms = position.terms(h, d)
+    memories = gathered(options, context, inside, cross)
+    refuse_pattern(options, context, pattern)
+    refuse_memories(options, context, memories, causal)
+    if score.kernel:
+        refuse_with_kernel(options, context, pattern, memories, bool(terms))
+        return KernelSums(score, position, (g, d, d), h, causal=causal)
+    groups = head_groups(pattern, h, g, terms)
+    if not memories and any(group.pattern.empty for group in groups):
+        raise PartError(
+            "nothing is left to read: the pattern reads no token, and there is no memory",
+            option="pattern", fixes=("memory=conv(3)", "pattern=dense"),
+        )  # fmt: skip
+    scale = {"head": d**-0.5, "dim": context.dim**-0.5, "none": 1.0}[options.scale]
+    return SoftmaxReads(
+        groups, memories, position, (g, d, d), scale=scale, causal=causal, dropout=options.dropout
+    )
+
+
+def acts_inside(position: Position) -> bool:
+    """Whether a position does anything inside attention; one that only adds to the embedding belongs to the model."""
+    kind = type(position)
+    return kind.turn is not Position.turn or kind.terms is not Position.terms
+
+
+def gathered(options: AttentionOptions, context: Context, inside: Mapping[str, Any], cross: bool) -> dict[str, Memory]:
+    """The recurrence and the memory, by the names that explanations use."""
+    parts = {"recurrence": None if cross else options.recurrence, "memory": options.memory}
+    found: dict[str, Memory] = {}
+    for kind, part in parts.items():
+        made = None if part is None else context.build(part, **inside)
+        if made is not None:
+            many = made if isinstance(made, tuple) else (made,)
+            name = f"{kind} {context.name(part)}"
+            found |= {name if i == 0 else f"{name} {i + 1}": memory for i, memory in enumerate(many)}
+    return found
+
+
+def refuse_pattern(options: AttentionOptions, context: Context, pattern: Pattern) -> None:
+    """Refuse patterns that mean nothing here, or would look ahead."""
+    if options.pattern is None:
+        if options.memory is not None:
+            raise PartError(
+                f"beside memory '{context.name(options.memory)}' the pattern must be written",
+                label="without it every query would read all tokens, too",
+                fixes=("pattern=none reads the memory alone", "pattern=dense reads all tokens, too"), option="memory",
+            )  # fmt: skip
+        return
+    name = context.name(options.pattern)
+    if context.role == "cross" and not pattern.crosses and not pattern.empty:
+        raise PartError(
+            f"cross-attention cannot use pattern '{name}'",
+            label="positions of the source and of the target are on different clocks, so their distance means nothing",
+            fixes=("pattern=dense",), option="pattern",
+        )  # fmt: skip
+    if context.role == "cross" or context.causal == "none":
+        return
+    for _, part in pattern.groups(context.heads or options.heads or heads_of(context.dim)):
+        if needs_the_end(part):
+            raise PartError(
+                f"a decoder cannot use pattern '{name}' with this option",
+                label="it counts from the end of the text, which a decoder does not know yet",
+                fixes=("count from the start: global(first=...)",), option="pattern",
+            )  # fmt: skip
+        if chooses_by_the_future(part, context.causal):
+            raise PartError(
+                f"a decoder cannot use pattern '{name}'",
+                label="the contents of the whole sequence decide who reads whom, so the future would choose for the past",
+                fixes=("use it in an encoder", "model.causal: value admits it, and gives up exact decoding"),
+                option="pattern",
+            )  # fmt: skip
+
+
+def refuse_memories(
+    options: AttentionOptions, context: Context, memories: Mapping[str, Memory], causal: bool
+) -> None:
+    """Refuse slots that would show the future, and patterns of slots that ask for the end."""
+    if not causal:
+        return
+    for name, memory in memories.items():
+        kind = name.partition(" ")[0]
+        reason = unstable_slots(memory)
+        if needs_the_end(memory.pattern):
+            reason = "its pattern counts from the end of the text, which a decoder does not know yet"
+        if reason:
+            raise PartError(
+                f"a decoder cannot use {kind} '{context.name(getattr(options, kind))}'", label=reason,
+                fixes=("use it in an encoder", "a causal summary: conv(factor=3)"), option=kind,
+            )  # fmt: skip
+
+
+def refuse_with_kernel(
+    options: AttentionOptions, context: Context, pattern: Pattern, memories: Mapping[str, Memory], terms: bool
+) -> None:
+    """A kernel is a sum over all keys: refuse what would need to know one key from another."""
+    score = context.name(options.score)
+    wrong: dict[str, tuple[str, str]] = {}
+    if not pattern.full:
+        wrong["pattern"] = ("a sum over keys has every key in it, so no pattern can leave one out", "leave pattern out")
+    if memories:
+        kind = next(iter(memories)).partition(" ")[0]
+        wrong[kind] = ("its sums already hold the whole past, slots beside them are not supported", f"{kind}=null")
+    if terms:
+        wrong["position"] = ("a sum over keys cannot add a bias to one product of query and key", "position=rotary")
+    if options.dropout:
+        wrong["dropout"] = ("a sum over keys has no single weights to drop", "dropout=0")
+    for name, (reason, fix) in wrong.items():
+        what = f"{name} {options.dropout}" if name == "dropout" else f"{name} '{context.name(getattr(options, name))}'"
+        raise PartError(
+            f"score '{score}' cannot be used with {what}", label=reason, fixes=(fix, "score=softmax"), option=name
+        )
+
+
+@hookimpl
+def components():
+    return [Component(kind="mixer", name="attention", options=AttentionOptions, build=Attention, also=("mha", "gqa"))]

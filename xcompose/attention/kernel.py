@@ -1,0 +1,162 @@
+"""Kernel attention: sums over keys in place of the softmax, in chunks, with a state that does not grow.
+
+    o_i = sum_j (T phi(q_i)) (T phi(k_j)) v_j / sum_j phi(q_i) phi(k_j)
+
+T is the turn of a position, in the numerator only: turned features may be negative, and a divisor must not cross zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import torch
+from einops import einsum, rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xcompose.attention.layer import Answer, Everything, Project
+from xcompose.attention.readable import readable
+from xcompose.attention.reads import Axis, Score
+from xcompose.compose.parts import Position, Visible
+
+CHUNK = 128
+"""Rows that are answered at once: quadratic inside a chunk, linear between chunks."""
+
+
+class Features(NamedTuple):
+    """Features of queries or keys, (b n h r)."""
+
+    turned: Tensor
+    """For the numerator."""
+    plain: Tensor
+    """For the denominator."""
+
+
+class Sums(NamedTuple):
+    """What the keys so far add up to."""
+
+    s: Tensor
+    """(b g r e) keys times values, turned"""
+    z: Tensor
+    """(b g r) keys, plain"""
+
+
+def scan(q: Features, k: Features, v: Tensor, before: Sums, chunk: int = CHUNK) -> tuple[Tensor, Sums]:
+    """Answer every query from the keys before it and its own.
+
+    Time O(n r e + n chunk (r + e)), memory O(n (r + e + chunk) + n r e / chunk); exact for any chunk.
+
+    Args:
+        q: features (b n h r).
+        k: features (b n g r) of the same rows; zero where a row does not count.
+        v: (b n g e).
+        before: sums over the keys of earlier calls.
+
+    Returns:
+        (b n h e), 0 where the denominator is 0; and the sums with these keys.
+    """
+    n, groups = v.shape[1], v.shape[2]
+    size = min(chunk, n)
+    above = rearrange(q.turned, "b n (g j) r -> b n g j r", g=groups)
+    queries = rearrange(padded(above, size), "b (t c) g j r -> b t g (j c) r", c=size)
+    keys = rearrange(padded(k.turned, size), "b (t c) g r -> b t g c r", c=size)
+    values = rearrange(padded(v, size), "b (t c) g e -> b t g c e", c=size)
+    added = torch.cat([before.s[:, None], keys.transpose(-1, -2) @ values], 1).cumsum(1)
+    past = torch.ones(size, size, dtype=torch.bool, device=v.device).tril().repeat(above.shape[3], 1)
+    weights = (queries @ keys.transpose(-1, -2)) * past
+    numerator = rearrange(
+        weights @ values + queries @ added[:, :-1], "b t g (j c) e -> b (t c) (g j) e", c=size
+    )[:, :n]  # fmt: skip
+    z = before.z[:, None] + k.plain.cumsum(1)
+    return ratio(numerator, q.plain, z), Sums(added[:, -1], z[:, -1])
+
+
+def whole(q: Features, sums: Sums) -> Tensor:
+    """Answer queries (b n h r) from sums alone."""
+    turned = rearrange(q.turned, "b n (g j) r -> b n g j r", g=sums.s.shape[1])
+    numerator = einsum(turned, sums.s, "b n g j r, b g r e -> b n g j e")
+    return ratio(rearrange(numerator, "b n g j e -> b n (g j) e"), q.plain, sums.z[:, None])
+
+
+def total(k: Features, v: Tensor) -> Sums:
+    """Sums over all rows."""
+    return Sums(einsum(k.turned, v, "b n g r, b n g e -> b g r e"), k.plain.sum(1))
+
+
+def ratio(numerator: Tensor, q: Tensor, z: Tensor) -> Tensor:
+    """Numerators (b n h e) over q z; 0 where nothing was read. q (b n h r), z (b n g r) or (b 1 g r)."""
+    asked = rearrange(q, "b n (g j) r -> b n g j r", g=z.shape[2])
+    divisor = rearrange((asked * z[:, :, :, None]).sum(-1), "b n g j -> b n (g j) 1")
+    nothing = divisor == 0
+    return torch.where(nothing, 0.0, numerator / torch.where(nothing, 1.0, divisor))
+
+
+def padded(t: Tensor, size: int) -> Tensor:
+    """t (b n ...) with zeros behind, so that n is a multiple of size."""
+    missing = -t.shape[1] % size
+    return F.pad(t, [0] * (2 * (t.ndim - 2)) + [0, missing]) if missing else t
+
+
+class KernelSums(nn.Module):
+    """The inside of an attention whose score is a kernel.
+
+    Sums are kept in single precision at least, since small additions to large sums vanish in half precision.
+
+    Args:
+        score: gives the features.
+        position: turns the features of the numerator.
+        shape: key/value heads g, key width d, value width e.
+        heads: h.
+    """
+
+    def __init__(self, score: Score, position: Position, shape: tuple[int, int, int], heads: int, *, causal: bool):
+        super().__init__()
+        self.score, self.position, self.shape, self.heads, self.causal = score, position, shape, heads, causal
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Answer:
+        """A whole sequence: queries (b n h d), keys (b n g d), values (b n g e)."""
+        if not self.causal:
+            sums, losses = self.remember(k, v, x, axis, project)
+            return Answer(self.recall(q, axis, sums), losses=losses)
+        return self.extend(q, k, v, x, axis, self.start(q.shape[0], q), project)._replace(state=None)
+
+    def start(self, batch: int, like: Tensor) -> Any:
+        g, d, e = self.shape
+        wide = self._wide(like)
+        r = self.score.features(like.new_zeros(1, 1, g, d), "key")[0].shape[-1]
+        return {"s": wide.new_zeros(batch, g, r, e), "z": wide.new_zeros(batch, g, r)}
+
+    def extend(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, state: Any, project: Project) -> Answer:
+        """Rows that continue a state; arguments as for `mix`."""
+        keys = self._features(k, axis, "key")
+        y, sums = scan(self._features(q, axis, "query"), keys, self._wide(v), Sums(**state))
+        return Answer(y.to(v.dtype), sums._asdict())
+
+    def remember(self, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> tuple[Any, Mapping[str, Tensor]]:
+        """The sums over a whole sequence, as a state that queries may `recall` again and again."""
+        return total(self._features(k, axis, "key"), self._wide(v))._asdict(), {}
+
+    def recall(self, q: Tensor, axis: Axis, memo: Any) -> Tensor:
+        return whole(self._features(q, axis, "query"), Sums(**memo)).to(q.dtype)
+
+    def state_shape(self, n: int) -> dict[str, tuple[int, ...]]:
+        state = self.start(1, torch.zeros(0, device="meta"))
+        return {name: tuple(t.shape[1:]) for name, t in state.items()}
+
+    def visible(self, n: int) -> tuple[Visible, ...]:
+        return (readable(Everything(), (), n, self.causal, slice(0, self.heads)),)
+
+    def _features(self, t: Tensor, axis: Axis, side: Literal["query", "key"]) -> Features:
+        """A query's own scale stands above and below the line, so it is left out; a key's is part of its features."""
+        features, log_scale = self.score.features(t, side)
+        features = self._wide(features)
+        if side == "key" and log_scale is not None:
+            features = features * self._wide(log_scale)[..., None].exp()
+        if side == "key" and axis.valid is not None:
+            features = features * axis.valid[..., None, None]
+        return Features(self.position.turn(features, axis.positions(t.device), side), features)
+
+    @staticmethod
+    def _wide(t: Tensor) -> Tensor:
+        return t.to(torch.promote_types(t.dtype, torch.float32))

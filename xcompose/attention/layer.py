@@ -1,0 +1,273 @@
+"""Softmax attention inside a layer: its reads, whole or continued from a state, and who may read whom.
+
+The mixer projects; here the slots of memories are made, positions turn queries and keys, every group of heads gets its
+reads, and a state keeps what later queries may still read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from xcompose.attention.algebra import Intersection
+from xcompose.attention.attend import attend
+from xcompose.attention.pattern import Pattern, Run
+from xcompose.attention.reads import Axis, Read, Slots, Term
+from xcompose.attention.readable import readable
+from xcompose.compose.parts import Memory, Position, Visible
+from xcompose.decode import cache
+
+Project = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From rows (b n c) to keys (b n g d) and values (b n g e)."""
+
+
+class Answer(NamedTuple):
+    """What the inside of an attention gives back."""
+
+    y: Tensor
+    """(b n h e)"""
+    state: Any = None
+    losses: Mapping[str, Tensor] = {}
+
+
+@attrs.frozen
+class Everything(Pattern):
+    """All pairs: what the token read of an attention allows if its pattern is not written."""
+
+    crosses = True
+    full = True
+
+    def allows(self, q, k):
+        return (q.at == q.at) & (k.at == k.at)
+
+    def cover(self, queries, keys, causal):
+        return (
+            Run(
+                count=1, rows=len(queries), cols=len(keys), q_start=queries.start, q_step=0, k_start=keys.start,
+                k_step=0,
+            ),
+        )  # fmt: skip
+
+
+class Group(NamedTuple):
+    """Heads that share one pattern."""
+
+    pattern: Pattern
+    heads: slice
+    """Which of the layer's heads."""
+    keys: slice | tuple[int, ...]
+    """Which key/value heads they read: a slice, or one for each head where groups cut across them."""
+    terms: tuple[Term, ...] = ()
+
+    def of(self, t: Tensor) -> Tensor:
+        """The key/value heads of t (b m g d) that belong to the group."""
+        if isinstance(self.keys, slice):
+            return t[:, :, self.keys]
+        return t[:, :, list(self.keys)]
+
+    @property
+    def kv_heads(self) -> int:
+        return self.keys.stop - self.keys.start if isinstance(self.keys, slice) else len(self.keys)
+
+
+def head_groups(pattern: Pattern, heads: int, kv_heads: int, terms: Sequence[Term] = ()) -> tuple[Group, ...]:
+    """Divide the heads of a layer among the patterns of a grouped one."""
+    each = heads // kv_heads
+    found, first = [], 0
+    for count, part in pattern.groups(heads):
+        last = first + count
+        aligned = first % each == 0 and last % each == 0
+        keys = slice(first // each, last // each) if aligned else tuple(i // each for i in range(first, last))
+        mine = terms if count == heads else [SomeHeads(term, first, count, heads) for term in terms]
+        found.append(Group(part, slice(first, last), keys, tuple(mine)))
+        first = last
+    return tuple(found)
+
+
+class SomeHeads(Term):
+    """A term of the whole layer, as a group of its heads sees it."""
+
+    def __init__(self, term: Term, first: int, count: int, total: int):
+        self.term, self.first, self.count, self.total = term, first, count, total
+        self.trainable = term.trainable
+
+    def label(self, q, k):
+        return self.term.label(q, k)
+
+    def bias(self, q: Tensor, labels: Tensor) -> Tensor:
+        behind = self.total - self.first - self.count
+        whole = torch.cat([self._blank(q, self.first), q, self._blank(q, behind)], 2)
+        found = self.term.bias(whole, labels)
+        return found if found.shape[1] == 1 else found[:, self.first : self.first + self.count]
+
+    @staticmethod
+    def _blank(q: Tensor, heads: int) -> Tensor:
+        return q.new_zeros(*q.shape[:2], heads, q.shape[3])
+
+
+class SoftmaxReads(nn.Module):
+    """The reads of one layer's softmax: the tokens, then each memory.
+
+    Args:
+        groups: the heads and what their token reads allow.
+        memories: extra slots; a recurrence is one of them. By the names that explanations use.
+        position: turns queries and keys; its terms are in the groups.
+        shape: key/value heads g, key width d, value width e.
+    """
+
+    def __init__(
+        self, groups: Sequence[Group], memories: Mapping[str, Memory], position: Position, shape: tuple[int, int, int],
+        *, scale: float, causal: bool, dropout: float = 0.0,
+    ):  # fmt: skip
+        super().__init__()
+        self.names = tuple(memories)
+        self.memories = nn.ModuleList(memories.values())
+        self.position, self.shape = position, shape
+        self.scale, self.causal, self.dropout = scale, causal, dropout
+        self.groups = [
+            group._replace(pattern=restricted(group.pattern, [m.tokens for m in memories.values()])) for group in groups
+        ]
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Answer:
+        """A whole sequence: queries (b n h d), keys (b n g d), values (b n g e), rows (b n c)."""
+        found = [m.slots(*self._input(m, k, v, x), axis) for m in self.memories]
+        own = Slots(self._turned(k, axis.at), v, axis.at, log_weight=self._absent(k, axis), tags=axis.tags)
+        tokens = [narrowed(own, group) for group in self.groups]
+        y = self._answer(q, axis, tokens, self._ready([slots for slots, _ in found], project))
+        return Answer(y, losses=merged(losses for _, losses in found))
+
+    def start(self, batch: int, like: Tensor) -> Any:
+        g, d, e = self.shape
+        k, v = like.new_zeros(batch, 0, g, d), like.new_zeros(batch, 0, g, e)
+        x = like.new_zeros(batch, 0, like.shape[-1])
+        return {
+            "tokens": [
+                {} if group.pattern.empty else cache.empty(batch, group.kv_heads, d, e, like) for group in self.groups
+            ],
+            "memory": [m.start(batch, *self._input(m, k, v, x)) for m in self.memories],
+        }
+
+    def extend(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, state: Any, project: Project) -> Answer:
+        """Rows that continue a state; arguments as for `mix`."""
+        found = [m.extend(s, *self._input(m, k, v, x), axis) for m, s in zip(self.memories, state["memory"], strict=True)]
+        turned = self._turned(k, axis.at)
+        tokens, caches = [], []
+        for group, old in zip(self.groups, state["tokens"], strict=True):
+            slots, new = self._grown(group, old, turned, v, axis)
+            tokens.append(slots)
+            caches.append(new)
+        y = self._answer(q, axis, tokens, self._ready([slots for slots, _, _ in found], project))
+        state = {"tokens": caches, "memory": [s for _, s, _ in found]}
+        return Answer(y, state, merged(losses for _, _, losses in found))
+
+    def state_shape(self, n: int) -> dict[str, tuple[int, ...]]:
+        g, d, e = self.shape
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i, group in enumerate(self.groups):
+            if not group.pattern.empty:
+                m = cache.kept(group.pattern, range(n), n)
+                sizes = {"k": (m, group.kv_heads, d), "v": (m, group.kv_heads, e), "at": (m,)}
+                shapes |= {f"tokens.{i}.{name}": size for name, size in sizes.items()}
+        for i, memory in enumerate(self.memories):
+            shapes |= {f"memory.{i}.{name}": size for name, size in memory.state_shape(n, g, d, e).items()}
+        return shapes
+
+    def visible(self, n: int) -> tuple[Visible, ...]:
+        return tuple(
+            readable(group.pattern, [(m.pattern, m.spans(n)) for m in self.memories], n, self.causal, group.heads)
+            for group in self.groups
+        )
+
+    def remember(self, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> tuple[Any, Mapping[str, Tensor]]:
+        """The slots of another sequence, as a state that queries of this one may `recall` again and again."""
+        found = [m.slots(*self._input(m, k, v, x), axis) for m in self.memories]
+        if all(group.pattern.empty for group in self.groups):
+            k, v, axis = k[:, :0], v[:, :0], Axis(range(0))
+        own = Slots(k, v, axis.at, log_weight=self._absent(k, axis))
+        every = [own, *self._ready([slots for slots, _ in found], project)]
+        memo = [{"k": s.k, "v": s.v} | ({} if s.log_weight is None else {"log_weight": s.log_weight}) for s in every]
+        return memo, merged(losses for _, losses in found)
+
+    def recall(self, q: Tensor, axis: Axis, memo: Any) -> Tensor:
+        """Answer queries from the slots that were remembered; their places on the other clock have no meaning here."""
+        own, *others = [Slots(m["k"], m["v"], range(m["k"].shape[1]), log_weight=m.get("log_weight")) for m in memo]
+        return self._answer(q, axis, [narrowed(own, group) for group in self.groups], others)
+
+    def _grown(self, group: Group, old: Any, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Any]:
+        """What a group's tokens are now, and its cache afterwards."""
+        k, v = group.of(k), group.of(v)
+        if group.pattern.empty:
+            return Slots(k, v, axis.at), {}
+        grown = cache.append(old, {"k": k, "v": v}, axis)
+        from_nothing = old["at"].shape[1] == 0 and isinstance(axis.at, range)
+        at = axis.at if from_nothing else grown["at"]
+        return Slots(grown["k"], grown["v"], at), cache.drop(grown, group.pattern.last_reader, axis)
+
+    def _answer(self, q: Tensor, axis: Axis, tokens: Sequence[Slots], memories: Sequence[Slots]) -> Tensor:
+        """One softmax for each group of heads, over its own tokens and every memory."""
+        turned = self.position.turn(q, axis.positions(q.device), "query")
+        found = []
+        for group, own in zip(self.groups, tokens, strict=True):
+            mine = dict(
+                q=turned[:, :, group.heads], queries=axis, causal=self.causal, scale=self.scale, terms=group.terms,
+                raw_q=q[:, :, group.heads],
+            )  # fmt: skip
+            reads = [] if group.pattern.empty else [Read(slots=own, pattern=group.pattern, **mine)]
+            for name, memory, slots in zip(self.names, self.memories, memories, strict=True):
+                reads.append(Read(slots=narrowed(slots, group), pattern=memory.pattern, name=name, **mine))
+            found.append(attend(reads, dropout=self.dropout, training=self.training))
+        return torch.cat(found, 2) if len(found) > 1 else found[0]
+
+    def _ready(self, found: Sequence[Slots], project: Project) -> list[Slots]:
+        """Slots of memories with keys projected, where they are rows, and turned."""
+        ready = []
+        for memory, slots in zip(self.memories, found, strict=True):
+            k, v = project(slots.k[:, :, 0]) if memory.level == "rows" else (slots.k, slots.v)
+            ready.append(changed(slots, self._turned(k, slots.at), v))
+        return ready
+
+    def _turned(self, k: Tensor, at: range | Tensor) -> Tensor:
+        if isinstance(at, range):
+            at = torch.arange(at.start, at.stop, at.step, device=k.device)
+        return self.position.turn(k, at, "key")
+
+    def _absent(self, k: Tensor, axis: Axis) -> Tensor | None:
+        """(b n) log-weights that hide padding; a causal read needs none, because padding stands behind all rows."""
+        if axis.valid is None or self.causal:
+            return None
+        return torch.zeros_like(axis.valid, dtype=k.dtype).masked_fill(~axis.valid, -torch.inf)
+
+    @staticmethod
+    def _input(memory: Memory, k: Tensor, v: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x, x) if memory.level == "rows" else (k, v)
+
+
+def restricted(pattern: Pattern, by: Sequence[Pattern | None]) -> Pattern:
+    """A pattern within what the recurrences leave of the tokens."""
+    for limit in by:
+        if limit is not None and not pattern.empty:
+            pattern = limit if pattern.full else Intersection((pattern, limit))
+    return pattern
+
+
+def narrowed(slots: Slots, group: Group) -> Slots:
+    """The slots as a group of heads reads them."""
+    return changed(slots, group.of(slots.k), group.of(slots.v))
+
+
+def changed(slots: Slots, k: Tensor, v: Tensor) -> Slots:
+    """The same slots with other keys and values."""
+    return Slots(k, v, slots.at, slots.start, slots.end, slots.log_weight, slots.tags)
+
+
+def merged(losses: Any) -> dict[str, Tensor]:
+    """Losses of several parts by name, added where names agree."""
+    total: dict[str, Tensor] = {}
+    for one in losses:
+        for name, loss in one.items():
+            total[name] = total[name] + loss if name in total else loss
+    return total
