@@ -356,6 +356,11 @@ _TABLE = (
         bad=("xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 4}\nexpect: {time: O(n)}\n"),
         mend=("xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 4}\nexpect: {time: O(n^2)}\n"),
     ),
+    Code(
+        "XC068",
+        "training diverged",
+        "The loss of a step is infinite or no number. The last checkpoint is from before it.",
+    ),
     # certificates
     Code(
         "XC070",
@@ -468,6 +473,11 @@ _TABLE = (
         "XC091",
         "no specs found",
         "A search for specs that finds none is an error, so that an empty folder is never green.",
+    ),
+    Code(
+        "XC095",
+        "an extra is not installed",
+        "The command needs packages that come with an extra of xcompose; the fix says which.",
     ),
     Code(
         "XC099",

@@ -105,7 +105,7 @@ def _try(model: Model, task: Task, data: Any, node: Node, spec: str) -> list[str
 def _refuse_unknown_goals(settings: Settings, metrics: list[str]) -> None:
     findings = [
         Diagnostic(
-            "XC063", f"the task has no metric '{goal}'", path=f"train.goal.{goal}", stage="train",
+            "XC060", f"the task has no metric '{goal}'", path=f"train.goal.{goal}", stage="train",
             fixes=(f"it has: {', '.join(metrics)}",),
         )
         for goal in settings.goal

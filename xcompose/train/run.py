@@ -235,7 +235,7 @@ def missed_goals(goal: Mapping[str, Any], valid: Mapping[str, float]) -> tuple[D
         if not wanted.holds(valid[metric]):
             message = f"goal missed: {metric} is {valid[metric]:.4g}, expected {wanted}"
             fix = "a larger train.budget, or a goal that this model can reach"
-            found.append(Diagnostic("XC063", message, path=f"train.goal.{metric}", fixes=(fix,), stage="train"))
+            found.append(Diagnostic("XC088", message, path=f"train.goal.{metric}", fixes=(fix,), stage="train"))
     return tuple(found)
 
 

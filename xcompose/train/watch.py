@@ -73,7 +73,7 @@ class Watch(Callback):
             return
         raise SpecError(
             Diagnostic(
-                "XC088",
+                "XC068",
                 f"training diverged: the loss of step {step} is {learner.last['loss']}",
                 fixes=("a smaller lr, a longer warm-up, or a smaller clip; then --overwrite",),
                 path="train",
