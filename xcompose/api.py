@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from xcompose.attention.layer import Everything as Everything
     from xcompose.attention.layer import SoftmaxReads as SoftmaxReads
     from xcompose.attention.layer import head_groups as head_groups
+    from xcompose.attention.learned import LearnedPattern as LearnedPattern
+    from xcompose.attention.learned import SortedTiles as SortedTiles
+    from xcompose.attention.learned import Tags as Tags
     from xcompose.attention.reads import BEFORE_TIME as BEFORE_TIME
     from xcompose.attention.reads import Axis as Axis
     from xcompose.attention.reads import Read as Read
@@ -82,6 +85,7 @@ if TYPE_CHECKING:
     from xcompose.compose.parts import State as State
     from xcompose.compose.parts import Visible as Visible
     from xcompose.compose.stack import Beside as Beside
+    from xcompose.compose.stack import Block as Block
     from xcompose.compose.stack import Stack as Stack
     from xcompose.compose.tasks import Batch as Batch
     from xcompose.compose.tasks import OptimizerFactory as OptimizerFactory
@@ -97,6 +101,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "xcompose.attention.attend": ("attend",),
+    "xcompose.attention.learned": ("LearnedPattern", "SortedTiles", "Tags"),
     "xcompose.attention.kernel": ("KernelSums",),
     "xcompose.attention.layer": ("Everything", "SoftmaxReads", "head_groups"),
     "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),
@@ -109,7 +114,7 @@ _LAZY = {
         "FFN", "Addon", "Branch", "Context", "Embedding", "Init", "Memory", "Mixed", "Mixer", "ModelOut", "Norm",
         "Output", "Position", "Residual", "Source", "Spans", "State", "Visible",
     ),
-    "xcompose.compose.stack": ("Beside", "Stack"),
+    "xcompose.compose.stack": ("Beside", "Block", "Stack"),
     "xcompose.compose.tasks": ("Batch", "OptimizerFactory", "ScheduleFunction", "Splits", "Task", "check_logits"),
     "xcompose.train.corpus": ("ByteCorpus", "read_corpus"),
     "xcompose.train.labelled": ("LabelledCorpus", "read_labelled"),

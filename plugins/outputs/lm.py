@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xcompose.api import Axis, Component, Context, Output, PartError, hookimpl, option, options
+from xcompose.api import Axis, Component, Context, Output, hookimpl, option, options
 
 
 @options
@@ -30,25 +30,13 @@ class Lm(Output):
     def __init__(self, options: LmOptions, context: Context):
         super().__init__()
         self.tied = options.tied
-        self.weight = tied_table(context) if options.tied else nn.Parameter(torch.empty(context.vocab, context.dim))
+        self.weight = context.tied() if options.tied else nn.Parameter(torch.empty(context.vocab, context.dim))
         if not options.tied:
             nn.init.normal_(self.weight, std=context.dim**-0.5)
         self.bias = nn.Parameter(torch.zeros(context.vocab)) if options.bias else None
 
     def forward(self, x: Tensor, axis: Axis) -> Tensor:
         return F.linear(x, self.weight, self.bias)
-
-
-def tied_table(context: Context) -> nn.Parameter:
-    """The embedding's table, if rows fit it."""
-    if context.table is None:
-        raise PartError("the output is tied to an embedding that has no table", fixes=("tied=false",), option="tied")
-    if context.table.shape[1] != context.dim:
-        raise PartError(
-            f"rows of width {context.dim} cannot be tied to a table of width {context.table.shape[1]}",
-            fixes=("tied=false",), option="tied",
-        )  # fmt: skip
-    return context.table
 
 
 @hookimpl

@@ -13,7 +13,6 @@ from xcompose.api import (
     Context,
     Mixed,
     Mixer,
-    Part,
     PartError,
     Position,
     Source,
@@ -37,7 +36,8 @@ class Mean(Mixer):
     def __init__(self, options: MeanOptions, context: Context):
         super().__init__()
         if options.refuse:
-            raise PartError("a decoder cannot use this mean", label="it looks ahead", fixes=("take another",), option="refuse")
+            fixes = ("take another",)
+            raise PartError("a decoder cannot use this mean", label="it looks ahead", fixes=fixes, option="refuse")
         self.dim, self.causal, self.loss = context.dim, context.causal, options.loss
         self.linear = nn.Linear(context.dim, context.dim)
 
@@ -49,7 +49,7 @@ class Mean(Mixer):
             return Mixed(x + _mean_of(source.x, source.axis), state)
         valid = torch.ones_like(x[..., :1]) if axis.valid is None else axis.valid[..., None].to(x.dtype)
         if self.causal == "none":
-            return Mixed(self.linear((x * valid).sum(1, keepdim=True) / valid.sum(1, keepdim=True).clamp(min=1) + 0 * x))
+            return Mixed(self.linear(_mean_of(x, axis) + 0 * x))
         sums, counts = state["sum"] + (x * valid).cumsum(1), state["count"] + valid.cumsum(1)
         new = {"sum": sums[:, -1:], "count": counts[:, -1:]}
         losses = {"size": (x * valid).square().mean()} if self.loss else {}

@@ -84,7 +84,7 @@ class Composer:
         component = self.registry.component(node.kind, node.name) if node else self.registry.component_of(part)
         if component.build is None:
             return part
-        key = (component.kind, component.full_name, part)
+        key = (component.kind, component.full_name, part, context.length, context.grid)
         if component.kind == "position" and key in context.cache:
             return context.cache[key]
         node = node or self._enclosing[-1]

@@ -339,7 +339,8 @@ class Context:
             PartError: there is no table, or it has another width.
         """
         if self.table is None:
-            raise PartError("the output is tied to an embedding that has no table", fixes=("tied=false",), option="tied")
+            message = "the output is tied to an embedding that has no table"
+            raise PartError(message, fixes=("tied=false",), option="tied")
         if self.table.shape[1] != self.dim:
             message = f"rows of width {self.dim} cannot be tied to a table of width {self.table.shape[1]}"
             raise PartError(message, fixes=("tied=false",), option="tied")

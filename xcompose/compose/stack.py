@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
 from xcompose.attention.reads import Axis
@@ -24,6 +25,11 @@ class Beside(NamedTuple):
     states: Mapping[str, Any] = {}
     losses: Mapping[str, Tensor] = {}
     stats: Mapping[str, Tensor] = {}
+
+    def under(self, name: str) -> Beside:
+        """The same, losses and statistics under the name of a stack."""
+        losses = {f"{name}.{key}": value for key, value in self.losses.items()}
+        return Beside(self.states, losses, {f"{name}.{key}": value for key, value in self.stats.items()})
 
 
 class Block(nn.Module):
@@ -78,23 +84,26 @@ class Block(nn.Module):
         return carry, Beside(new, losses, stats)
 
     def _branches(self, axis: Axis, states: Mapping[str, Any], source: Source | None) -> list[Branch]:
-        def mix(mixer: Mixer, role: str, other: Source | None) -> Callable[[Tensor], tuple[Tensor, Any]]:
+        def mixing(mixer: Mixer, role: str, other: Source | None) -> Branch:
             def run(x: Tensor) -> tuple[Tensor, Any]:
                 mixed: Mixed = mixer(absent_as_zero(x, axis), axis, states.get(role), other)
                 return self._finish(role, mixed.x), (mixed.state, mixed.losses, mixed.stats)
 
-            return run
+            remembered = pytree.tree_leaves(states.get(role)) if role in states else []
+            read = [*remembered] if other is None else [*remembered, other.x]
+            return Branch(run, self._used(role, mixer), tuple(t for t in read if isinstance(t, Tensor)))
 
-        def feed(x: Tensor) -> tuple[Tensor, Any]:
-            assert self.ffn is not None
-            return self._finish("ffn", self.ffn(x)), (None, {}, {})
+        def feeding(ffn: FFN) -> Branch:
+            def run(x: Tensor) -> tuple[Tensor, Any]:
+                return self._finish("ffn", ffn(x)), (None, {}, {})
 
-        branches = [Branch(mix(self.mixer, "mixer", None), self._used("mixer", self.mixer))]
+            return Branch(run, self._used("ffn", ffn))
+
+        branches = [mixing(self.mixer, "mixer", None)]
         if self.cross is not None:
-            reads = () if source is None else (source.x,)
-            branches.append(Branch(mix(self.cross, "cross", source), self._used("cross", self.cross), reads))
+            branches.append(mixing(self.cross, "cross", source))
         if self.ffn is not None:
-            branches.append(Branch(feed, self._used("ffn", self.ffn)))
+            branches.append(feeding(self.ffn))
         return branches
 
     def _used(self, role: str, part: nn.Module) -> tuple[nn.Module, ...]:
@@ -185,7 +194,7 @@ class Stack(nn.Module):
     def _run(
         self, block: Block, carry: Any, axis: Axis, states: Mapping[str, Any], source: Source | None
     ) -> tuple[Any, Beside]:
-        if self.recompute and self.training and torch.is_grad_enabled():
+        if self.recompute and not block.residual.recomputes and self.training and torch.is_grad_enabled():
             return checkpoint(block, carry, axis, states, source, use_reentrant=False)  # type: ignore[return-value]
         return block(carry, axis, states, source)
 
