@@ -19,6 +19,7 @@ from xcompose.api import Component, Pattern, Point, Steady, Tiles, hookimpl, opt
 @options
 class Dense(Pattern):
     crosses = True
+    full = True
 
     def allows(self, q: Point, k: Point) -> Any:
         return (q.at - k.at) * 0 == 0

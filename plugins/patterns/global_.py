@@ -28,7 +28,7 @@ from xcompose.api import (
     hookimpl,
     option,
     options,
-)  # fmt: skip
+)
 
 
 @options

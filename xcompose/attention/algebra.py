@@ -94,6 +94,10 @@ class Union(Combination):
     """What at least one member allows."""
 
     @property
+    def full(self) -> bool:  # type: ignore[override]
+        return any(member.full for member in self.members)
+
+    @property
     def empty(self) -> bool:  # type: ignore[override]
         return all(member.empty for member in self.members)
 
@@ -123,6 +127,10 @@ class Union(Combination):
 @attrs.frozen
 class Intersection(Combination):
     """What every member allows."""
+
+    @property
+    def full(self) -> bool:  # type: ignore[override]
+        return all(member.full for member in self.members)
 
     @property
     def empty(self) -> bool:  # type: ignore[override]
@@ -183,6 +191,18 @@ class Heads(Pattern):
     @property
     def crosses(self) -> bool:  # type: ignore[override]
         return all(member.crosses for _, member in self.members)
+
+    @property
+    def full(self) -> bool:  # type: ignore[override]
+        return all(member.full for _, member in self.members)
+
+    @property
+    def empty(self) -> bool:  # type: ignore[override]
+        return all(member.empty for _, member in self.members)
+
+    @property
+    def learned(self) -> bool:  # type: ignore[override]
+        return any(member.learned for _, member in self.members)
 
     def allows(self, q: Point, k: Point) -> Any:
         raise TypeError("every group of heads has a pattern of its own: ask `groups` first")

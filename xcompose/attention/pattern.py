@@ -153,8 +153,6 @@ class Pattern(ABC):
     refuses unless the spec says `causal: value`."""
     otherwise: ClassVar[Literal["nothing", "self"]] = "nothing"
     """What a query reads that may read nothing else."""
-    empty: ClassVar[bool] = False
-    """Whether it reads nothing at all, on purpose."""
     learned: ClassVar[bool] = False
     """Whether contents decide: then it is an `attention.learned.LearnedPattern`, and `allows` needs its tags."""
     per_head: bool = False

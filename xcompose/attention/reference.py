@@ -1,0 +1,115 @@
+"""Attention by the book: dense, slow, and right. Every executor must give what this gives.
+
+All logits of all reads stand in one matrix (b h n m); what a query may not read is -inf; one softmax. The only inputs
+are the predicates and the slots: no cover, no plan, no cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from xcompose.attention.learned import LearnedPattern
+from xcompose.attention.pattern import Pattern, Point
+from xcompose.attention.reads import Read
+
+
+def attend_reference(reads: Sequence[Read]) -> Tensor:
+    """One softmax over all slots that the reads allow.
+
+    Args:
+        reads: sources with queries of one shape (b n h d) and slots of their own, (b m g d) and (b m g e).
+
+    Returns:
+        (b n h e); a query that may read nothing gives 0.
+    """
+    heads = reads[0].q.shape[2]
+    logits = torch.cat([_logits(read) for read in reads], dim=-1)
+    values = torch.cat([_per_head(read.slots.v, heads) for read in reads], dim=1)
+    top = logits.detach().amax(dim=-1, keepdim=True)
+    weights = torch.exp(logits - torch.where(top == -torch.inf, 0.0, top))
+    total = weights.sum(dim=-1, keepdim=True)
+    return torch.einsum("b h n m, b m h e -> b n h e", weights / torch.where(total == 0, 1.0, total), values)
+
+
+def allowed(read: Read) -> Tensor:
+    """(b h n m) bool: which slots each query may read, causality, absent slots and lonely queries included."""
+    heads, first, found = read.q.shape[2], 0, []
+    for count, pattern in read.pattern.groups(heads):
+        found.append(_allowed_group(read, pattern, first, count))
+        first += count
+    return torch.cat(found, dim=1)
+
+
+def _logits(read: Read) -> Tensor:
+    """(b h n m), -inf where a query may not read."""
+    heads = read.q.shape[2]
+    found = torch.einsum("b n h d, b m h d -> b h n m", read.q, _per_head(read.slots.k, heads)) * read.scale
+    query, slot = _query(read, 0, heads, {}), _slot(read, {})
+    for term in read.terms:
+        labels = term.label(query, slot)
+        found = found + term.bias(read.q if read.raw_q is None else read.raw_q, labels)
+    if read.slots.log_weight is not None:
+        found = found + _over_slots(read.slots.log_weight)
+    return torch.where(allowed(read), found, -torch.inf)
+
+
+def _allowed_group(read: Read, pattern: Pattern, first: int, count: int) -> Tensor:
+    """(b count n m) for the heads from `first` on, which share a pattern."""
+    b, n, heads, _ = read.q.shape
+    m = read.slots.k.shape[1]
+    q_tags, k_tags = {}, {}
+    if isinstance(pattern, LearnedPattern):
+        here = slice(first, first + count)
+        q_tags, k_tags = pattern.tags(read.q[:, :, here], _per_head(read.slots.k, heads)[:, :, here], read.queries)
+    query, slot = _query(read, first, count, q_tags), _slot(read, k_tags)
+    readable = torch.ones(b, count, n, m, dtype=torch.bool, device=read.q.device)
+    if read.causal:
+        readable = readable & (slot.last <= query.at)
+    if read.slots.log_weight is not None:
+        exists = _over_slots(read.slots.log_weight) > -torch.inf
+        readable = readable & (exists if exists.shape[1] == 1 else exists[:, first : first + count])
+    found = readable & pattern.allows(query, slot)
+    if pattern.otherwise == "self":
+        lonely = ~found.any(dim=-1, keepdim=True)
+        found = found | (lonely & readable & (slot.at == query.at))
+    return found
+
+
+def _query(read: Read, first: int, count: int, tags: Mapping[str, Tensor]) -> Point:
+    """All queries as (b h n 1)."""
+    device = read.q.device
+    known = {name: _over_slots(tag).mT for name, tag in {**read.queries.tags, **tags}.items()}
+    head = torch.arange(first, first + count, device=device)[:, None, None]
+    at = _place(read.queries.at, device)
+    return Point(at=at.mT, head=head, tags=known, total=read.queries.total)
+
+
+def _slot(read: Read, tags: Mapping[str, Tensor]) -> Point:
+    """All slots as (b h 1 m)."""
+    device, slots = read.q.device, read.slots
+    start = None if slots.start is None else _place(slots.start, device)
+    end = None if slots.end is None else _place(slots.end, device)
+    known = {name: _over_slots(tag) for name, tag in {**slots.tags, **tags}.items()}
+    return Point(at=_place(slots.at, device), start=start, end=end, tags=known, total=read.queries.total)
+
+
+def _place(at: range | int | Tensor, device: torch.device) -> Tensor:
+    """Positions as (b 1 1 m) or (1 1 1 m)."""
+    if isinstance(at, range):
+        at = torch.arange(at.start, at.stop, at.step, device=device)
+    return _over_slots(torch.as_tensor(at, device=device).reshape(1) if isinstance(at, int) else at)
+
+
+def _over_slots(t: Tensor) -> Tensor:
+    """(m), (b m) or (b h m) as (b h 1 m)."""
+    if t.dim() == 1:
+        return t[None, None, None]
+    return t[:, None, None] if t.dim() == 2 else t[:, :, None]
+
+
+def _per_head(t: Tensor, heads: int) -> Tensor:
+    """Keys or values (b m g d) repeated to (b m h d); head h has the key of group h // (heads / g)."""
+    return t.repeat_interleave(heads // t.shape[2], dim=2)
