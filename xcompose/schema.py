@@ -18,6 +18,7 @@ class they are written as annotations:
     Part.pattern    a component of that kind (its options object), one attribute for each kind
     SpecRef         the name of another spec
     tuple[T, ...]   list of T       dict[str, T]   mapping of names to T       T | None   optional
+    an option class                 a record: a mapping with those options
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class ValueType:
     """The type of the elements, for `list` and `map`."""
     optional: bool = False
     """Whether the option may stay unset (`None`)."""
+    fields: tuple[OptionSchema, ...] = ()
+    """What a `record` holds: a mapping with the keys of an option class."""
 
 
 Count = Annotated[int, ValueType("count")]
@@ -224,6 +227,8 @@ def type_of(annotation: Any) -> ValueType:
     plain = {bool: "flag", int: "count", float: "real", str: "text"}
     if annotation in plain:
         return ValueType(plain[annotation])  # type: ignore[arg-type]
+    if isinstance(annotation, type) and attrs.has(annotation):
+        return ValueType("record", fields=option_schemas(annotation))
     raise TypeError(f"an option cannot have the type {annotation!r}; see xcompose.schema for the types there are")
 
 

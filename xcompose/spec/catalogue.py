@@ -49,7 +49,7 @@ def canonical(schema: ComponentSchema) -> str:
 
 
 def article(kind: str) -> str:
-    return f"an {kind}" if kind[0] in "aeiou" or kind in ("ffn", "mlm") else f"a {kind}"
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 class Catalogue:

@@ -1,0 +1,368 @@
+"""Finds spec files, and gathers what a spec is made of: its bases, its own text, its variants, its overrides."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import attrs
+
+from xcompose.diagnostics import Diagnostic, Note, Span, SpecError
+from xcompose.diagnostics.suggest import suggest
+from xcompose.spec import tree, yaml
+from xcompose.spec.findings import Findings, Refused
+from xcompose.spec.merge import TOP, Given, Source, Stack, entries, lookup
+from xcompose.spec.settings import INHERITED, KEYS, VARIED
+from xcompose.spec.yaml import SUFFIX
+
+if TYPE_CHECKING:
+    from xcompose.spec.resolver import Resolver
+
+FILES = 10
+MARKS = ("pyproject.toml", ".git")
+VARIANT = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@attrs.frozen
+class Gathered:
+    """Everything that was given for each section, newest first."""
+
+    sections: dict[str, Stack]
+    variants: tuple[str, ...]
+    stage: int
+    """Of the newest variant applied, or of the file itself."""
+
+
+@attrs.frozen
+class Document:
+    """A spec's text, and where it is."""
+
+    shown: str
+    """How findings name the file."""
+    place: Path | None
+    """None for a text that is in no file."""
+    boundary: Path | None
+    """The folder that `extends` may not leave."""
+    root: tree.Mapping
+    hints: tuple[Diagnostic, ...] = ()
+
+
+def split(reference: str) -> tuple[str, tuple[str, ...]]:
+    """A file's name and the variants behind it: `chat.xc.yaml@tiny+int8`."""
+    path, mark, names = reference.rpartition(f"{SUFFIX}@")
+    if mark:
+        return path + SUFFIX, tuple(names.split("+"))
+    path, mark, names = reference.rpartition("@")
+    package = re.match(r"[A-Za-z_][A-Za-z0-9_]*:", reference)
+    if mark and package:
+        return path, tuple(names.split("+"))
+    return reference, ()
+
+
+def boundary_of(place: Path) -> Path:
+    """The nearest folder upwards with `pyproject.toml` or `.git`, else the file's own."""
+    folder = place.resolve().parent
+    return next((f for f in (folder, *folder.parents) if any((f / mark).exists() for mark in MARKS)), folder)
+
+
+def read_file(path: str, shown: str, boundary: Path | None = None) -> Document:
+    """Read a spec file.
+
+    Raises:
+        SpecError: it cannot be read, or its text is wrong.
+    """
+    parsed = yaml.read(yaml.file_bytes(path, shown), shown)
+    if parsed.tree is None:
+        raise SpecError(parsed.diagnostics)
+    place = Path(path).resolve()
+    return Document(shown, place, boundary or boundary_of(place), parsed.tree, parsed.diagnostics)
+
+
+def gather(document: Document, variants: Sequence[str], sets: Sequence[str], findings: Findings) -> Gathered:
+    """Bases, own file, variants and overrides of a spec, in this order."""
+    found = _one(document, variants, findings, [_name(document)], own=True)
+    for number, text in enumerate(sets, start=1):
+        try:
+            entry = yaml.parse_override(text, number)
+        except SpecError as error:
+            findings.diagnostics.extend(error.diagnostics)
+            continue
+        _override(entry, text, document, found.sections, findings)
+    return found
+
+
+def _override(
+    entry: tree.Entry, text: str, document: Document, sections: dict[str, Stack], findings: Findings
+) -> None:
+    folder = document.place.parent if document.place else None
+    source = Source(f"--set {text}", "set", TOP, paths=True, folder=folder)
+    whole = Given(tree.Mapping((entry,), entry.value.span), source, patch=True)
+    if entry.key.text.partition(".")[0] not in KEYS:
+        sections["model"] = [attrs.evolve(whole, path="model"), *sections.get("model", [])]
+        return
+    for name, given in entries(whole):
+        if name in VARIED:
+            sections[name] = [given, *sections.get(name, [])]
+        else:
+            findings.report("XC025", f"'{name}' cannot be changed by an override", given.key)
+
+
+def _name(document: Document) -> str:
+    return str(document.place) if document.place else document.shown
+
+
+def _one(document: Document, variants: Sequence[str], findings: Findings, chain: list[str], own: bool) -> Gathered:
+    """One file with its bases and variants."""
+    extends = document.root.get("extends")
+    folder = document.place.parent if document.place else None
+    stage = 1 if own else 0
+    source = Source("", "own" if own else "base", stage, extends is not None, folder)
+    root = Given(document.root, source)
+    sections = _sections(root, KEYS, findings)
+    _version(document, findings)
+    known = _variants(sections.pop("variants", []), findings)
+    if extends is not None:
+        for name, stack in _bases(document, lookup(root, "extends")[0], findings, chain).items():
+            sections[name] = sections.get(name, []) + stack
+    sections.pop("extends", None)
+    for number, name in enumerate(variants):
+        if name not in known:
+            _no_variant(document, name, known, findings)
+            continue
+        stage = 2 + number if own else 0
+        changes = attrs.evolve(
+            known[name], source=Source(f"variants.{name}", "variant" if own else "base", stage, True, folder), path=""
+        )
+        for section, stack in _sections(changes, VARIED, findings, f"variant {name}").items():
+            sections[section] = stack + sections.get(section, [])
+    return Gathered(sections, tuple(known), 1 + len(variants) if own else 0)
+
+
+def _sections(root: Given, known: Sequence[str], findings: Findings, owner: str = "a spec") -> dict[str, Stack]:
+    found: dict[str, Stack] = {}
+    for name, given in entries(root):
+        if name in known:
+            found[name] = [given, *found.get(name, [])]
+            continue
+        fixes = tuple(suggest(name, known))
+        if "." in name:
+            fixes = ("keys may be paths in variants and in files with `extends` only",)
+        findings.report("XC011", f"{owner} has no section '{name}'", given.key, fixes=fixes)
+    return found
+
+
+def _version(document: Document, findings: Findings) -> None:
+    entry = document.root.get("xcompose")
+    if entry is None:
+        span = document.root.entries[0].key.span if document.root.entries else document.root.span
+        message = "a spec says which version of the language it is written in"
+        findings.report("XC012", message, span, fixes=("begin with: xcompose: 1",))
+    elif not isinstance(entry.value, tree.Scalar) or entry.value.text != "1":
+        text = entry.value.text if isinstance(entry.value, tree.Scalar) else "something else"
+        message = f"expected version 1 of the language, found {text}"
+        findings.report("XC014", message, entry.value.span, "this xcompose reads version 1", fixes=("xcompose: 1",))
+
+
+def _variants(stack: Stack, findings: Findings) -> dict[str, Given]:
+    if not stack:
+        return {}
+    if not isinstance(stack[0].value, tree.Mapping):
+        findings.report("XC014", "'variants' wants a mapping of names to changes", stack[0].span)
+        return {}
+    found = {}
+    for name, given in entries(stack[0], raw=True):
+        if not VARIANT.fullmatch(name):
+            message = f"a variant's name is snake_case, found '{name}'"
+            findings.report("XC025", message, given.key, fixes=("use lower-case letters, digits and _",))
+        elif not isinstance(given.value, tree.Mapping):
+            findings.report("XC014", f"variant '{name}' wants a mapping of sections", given.span)
+        else:
+            found[name] = given
+    return found
+
+
+def _no_variant(document: Document, name: str, known: Iterable[str], findings: Findings) -> None:
+    names = list(known)
+    fixes = tuple(suggest(name, names))
+    if not fixes and names:
+        fixes = (f"it has {', '.join(names[:6])}",)
+    if not names:
+        fixes = ("it has no variants",)
+    findings.report("XC025", f"{document.shown} has no variant '{name}'", fixes=fixes)
+
+
+def _bases(document: Document, given: Given, findings: Findings, chain: list[str]) -> dict[str, Stack]:
+    """What `extends` brings for each section."""
+    value = given.value
+    if isinstance(value, tree.Scalar):
+        return _base(document, value, INHERITED, findings, chain)
+    if not isinstance(value, tree.Mapping):
+        findings.report("XC014", "'extends' wants a file, or a mapping of sections to files", value.span)
+        return {}
+    found: dict[str, Stack] = {}
+    for entry in value.entries:
+        name = entry.key.text
+        if name.startswith("x-"):
+            continue
+        if name not in INHERITED:
+            fixes = tuple(suggest(name, INHERITED))
+            findings.report("XC011", f"'extends' brings no section '{name}'", entry.key.span, fixes=fixes)
+            continue
+        if not isinstance(entry.value, tree.Scalar):
+            findings.report("XC014", f"'extends.{name}' wants a file", entry.value.span)
+            continue
+        sections = (name, "let") if name == "model" and value.get("let") is None else (name,)
+        found.update(_base(document, entry.value, sections, findings, chain))
+    return found
+
+
+def _base(
+    document: Document, scalar: tree.Scalar, sections: Sequence[str], findings: Findings, chain: list[str]
+) -> dict[str, Stack]:
+    try:
+        base, variants = _open(document, scalar, findings, chain)
+    except Refused:
+        return {}
+    gathered = _one(base, variants, findings, [*chain, _name(base)], own=False)
+    return {name: stack for name, stack in gathered.sections.items() if name in sections}
+
+
+def _open(
+    document: Document, scalar: tree.Scalar, findings: Findings, chain: list[str]
+) -> tuple[Document, tuple[str, ...]]:
+    name, variants = split(scalar.text)
+    folder = document.place.parent if document.place else None
+    place, shown, boundary = find(name, scalar.span, folder, document, findings)
+    if str(place) in chain:
+        circle = [*chain[chain.index(str(place)) :], str(place)]
+        names = " -> ".join(Path(p).name for p in circle)
+        findings.refuse("XC024", f"specs extend each other: {names}", scalar.span)
+    if len(chain) >= FILES:
+        findings.refuse("XC024", f"more than {FILES} files in a chain of `extends`", scalar.span)
+    try:
+        return read_file(str(place), shown, boundary), variants
+    except SpecError as error:
+        for diagnostic in error.diagnostics:
+            note = Note("extended here", scalar.span)
+            findings.add(attrs.evolve(diagnostic, notes=(*diagnostic.notes, note)))
+        raise Refused from None
+
+
+def find(
+    name: str, span: Span, folder: Path | None, document: Document, findings: Findings
+) -> tuple[Path, str, Path | None]:
+    """Where another spec is, how findings show it, and what it may not leave.
+
+    Args:
+        name: relative to `folder`, or `package:path/name`.
+        span: where it is written.
+        folder: of the file that names it.
+        document: the file, or the one that it is a base of.
+        findings: collects what is wrong.
+
+    Raises:
+        Refused: it is not there, or outside the project.
+    """
+    package = re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*):(.+)", name)
+    if package:
+        return _in_package(package[1], package[2], span, findings)
+    if folder is None:
+        findings.refuse("XC024", "a spec that is in no file cannot name another file", span)
+    if os.path.isabs(name):
+        fixes = ("name it relative to this file",)
+        findings.refuse("XC024", f"the name of a spec is relative to this file, found '{name}'", span, fixes=fixes)
+    place = (folder / name).resolve()
+    if document.boundary is not None and not place.is_relative_to(document.boundary):
+        label = f"the project ends at {document.boundary.name}/"
+        findings.refuse("XC024", f"'{name}' is outside the project", span, label)
+    shown = os.path.normpath(os.path.join(os.path.dirname(document.shown), name))
+    if not place.is_file():
+        _not_there(name, place, span, findings)
+    return place, shown, document.boundary
+
+
+def _in_package(package: str, name: str, span: Span, findings: Findings) -> tuple[Path, str, Path | None]:
+    found = importlib.util.find_spec(package)
+    folders = list(found.submodule_search_locations or []) if found else []
+    if not folders:
+        findings.refuse("XC024", f"no package '{package}' is installed", span)
+    folder = Path(folders[0]).resolve()
+    place = (folder / (name if name.endswith(SUFFIX) else name + SUFFIX)).resolve()
+    if not place.is_relative_to(folder):
+        findings.refuse("XC024", f"'{name}' is outside the package '{package}'", span)
+    if not place.is_file():
+        _not_there(name, place, span, findings)
+    return place, f"{package}:{place.relative_to(folder).as_posix()}", folder
+
+
+def _not_there(name: str, place: Path, span: Span, findings: Findings) -> NoReturn:
+    there = [p.name for p in place.parent.glob(f"*{SUFFIX}")] if place.parent.is_dir() else []
+    fixes = tuple(suggest(place.name, there))
+    findings.refuse("XC024", f"there is no file '{name}'", span, fixes=fixes)
+
+
+def named(resolver: Resolver, text: str, given: Given) -> str:
+    """The path of a spec that an option names, with its variants."""
+    name, variants = split(text)
+    place, _, _ = find(name, given.span, given.source.folder, resolver.document, resolver.findings)
+    return "@".join([str(place), "+".join(variants)] if variants else [str(place)])
+
+
+def find_specs(paths: Iterable[str | Path] = (), root: Path | None = None) -> list[Path]:
+    """The spec files among files and folders, sorted; without any, those that the project names, else `specs/`.
+
+    Hidden folders are skipped, and links that lead out of a folder.
+
+    Raises:
+        SpecError: a file without the suffix, a path that does not exist, or a `.xc.yml` on the way.
+    """
+    given = [Path(p) for p in paths] or _project_specs(root or Path.cwd())
+    found: dict[Path, None] = {}
+    for path in given:
+        if path.is_dir():
+            found.update(dict.fromkeys(_below(path)))
+        else:
+            problem = yaml._wrong_name(path, str(path)) or (None if path.is_file() else yaml._missing(path, str(path)))
+            if problem is not None:
+                raise SpecError(problem)
+            found[path] = None
+    return list(found)
+
+
+def _project_specs(root: Path) -> list[Path]:
+    settings: Any = {}
+    if (root / "pyproject.toml").is_file():
+        settings = tomllib.loads((root / "pyproject.toml").read_text()).get("tool", {}).get("xcompose", {})
+    return [root / name for name in settings.get("specs", ["specs"])]
+
+
+def _below(folder: Path) -> list[Path]:
+    found = []
+    inside = folder.resolve()
+    for current, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in sorted(names):
+            path = Path(current) / name
+            if name.endswith(".xc.yml"):
+                raise SpecError(yaml._wrong_name(path, str(path)) or ())
+            if name.endswith(SUFFIX) and path.resolve().is_relative_to(inside):
+                found.append(path)
+    return found
+
+
+def variants_of(file: str | Path) -> tuple[str, ...]:
+    """The names that `FILE@NAME` takes.
+
+    Raises:
+        SpecError: the file cannot be read.
+    """
+    document = read_file(str(file), str(file))
+    entry = document.root.get("variants")
+    if entry is None or not isinstance(entry.value, tree.Mapping):
+        return ()
+    return tuple(e.key.text for e in entry.value.entries if VARIANT.fullmatch(e.key.text))

@@ -1,0 +1,59 @@
+"""Collects findings: all at once, one for each place."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import attrs
+
+from xcompose.diagnostics import Diagnostic, Span, SpecError
+
+
+class Refused(Exception):
+    """A place is wrong and has been reported; whatever needs its value says nothing more."""
+
+
+class Broken:
+    """The value of a place that has been reported."""
+
+    def __repr__(self) -> str:
+        return "broken"
+
+
+BROKEN = Broken()
+
+
+class Findings:
+    """What is wrong with a spec so far."""
+
+    def __init__(self, spec: str = ""):
+        self.spec = spec
+        self.diagnostics: list[Diagnostic] = []
+        self._seen: set[object] = set()
+
+    def add(self, diagnostic: Diagnostic) -> None:
+        """Keep a finding, unless its place has one already."""
+        place = diagnostic.span or (diagnostic.code, diagnostic.message)
+        if (diagnostic.severity, place) not in self._seen:
+            self._seen.add((diagnostic.severity, place))
+            self.diagnostics.append(diagnostic)
+
+    def report(self, code: str, message: str, span: Span | None = None, label: str = "", **facts: Any) -> None:
+        """Add a finding of the schema stage."""
+        self.add(Diagnostic(code, message, span, label, **{"stage": "schema", "spec": self.spec, **facts}))
+
+    def refuse(self, code: str, message: str, span: Span | None = None, label: str = "", **facts: Any) -> NoReturn:
+        """Report a place and give it up."""
+        self.report(code, message, span, label, **facts)
+        raise Refused
+
+    def take(self, error: SpecError, path: str = "") -> NoReturn:
+        """Keep the findings of an error, as findings about a place, and give the place up."""
+        for diagnostic in error.diagnostics:
+            self.add(diagnostic if diagnostic.path or not path else attrs.evolve(diagnostic, path=path))
+        raise Refused
+
+    @property
+    def failed(self) -> bool:
+        return any(d.severity == "error" for d in self.diagnostics)
+

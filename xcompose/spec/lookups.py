@@ -1,0 +1,118 @@
+"""What a reference stands for: a name of `each`, of `let`, or any path from the root."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from xcompose.diagnostics import Diagnostic, Span, SpecError
+from xcompose.spec import tree
+from xcompose.spec.findings import BROKEN, Refused
+from xcompose.spec.merge import Fixed, Given, Stack, heads, lookups
+from xcompose.spec.paths import Here, Nowhere, step, walk
+from xcompose.spec.references import CHAIN, as_reference, evaluate
+
+if TYPE_CHECKING:
+    from xcompose.spec.resolver import Place, Resolver
+
+NUMBERS = ("count", "length", "width")
+PLAIN = (*NUMBERS, "real", "flag", "word")
+
+
+def follow(resolver: Resolver, reference: tree.Reference, given: Given, place: Place) -> Stack:
+    """What stands where a reference points, newest first; a sum gives its number.
+
+    Raises:
+        Refused: it points nowhere, in a circle, or at something that is wrong itself.
+    """
+    looked = _Looked(resolver, given, place)
+    try:
+        found = evaluate(reference, looked, looked.candidates(), place.path)
+    except SpecError as error:
+        resolver.findings.take(error, place.path)
+    if isinstance(found, int):
+        return [Given(Fixed(found, given.span), given.source, given.path)]
+    stack = looked.stacks[id(found)][1]
+    resolver.used.setdefault(place.path, []).append((given, stack))
+    trail = given.trail + tuple(looked.names)
+    if len(trail) > CHAIN:
+        names = " -> ".join(trail)
+        resolver.findings.refuse("XC022", f"more than {CHAIN} references in a chain", given.span, names, path=place.path)
+    return [attrs.evolve(g, trail=trail) for g in stack]
+
+
+class _Looked:
+    """Looks names up for one reference, and keeps what it found."""
+
+    def __init__(self, resolver: Resolver, given: Given, place: Place):
+        self.resolver, self.given, self.place = resolver, given, place
+        self.names: list[str] = []
+        self.stacks: dict[int, tuple[Any, Stack]] = {}
+
+    def candidates(self) -> list[str]:
+        """Names that exist, for suggestions."""
+        sections = self.resolver.sections
+        model = [f"model.{name}" for name in heads(sections.get("model", []))]
+        return [*self.given.names, *heads(sections.get("let", [])), *model]
+
+    def __call__(self, name: str) -> Any:
+        resolver = self.resolver
+        self._no_circle(name)
+        self.names.append(name)
+        resolver.walking.append(name)
+        try:
+            here = self._find(name)
+            return self._value(name, here)
+        except Nowhere:
+            raise KeyError(name) from None
+        finally:
+            resolver.walking.pop()
+
+    def _no_circle(self, name: str) -> None:
+        before = [*self.given.trail, *self.resolver.walking]
+        if name in before:
+            circle = [*before[before.index(name) :], name]
+            message = f"reference cycle: {' -> '.join(circle)}"
+            raise SpecError(Diagnostic("XC022", message, self._span, path=self.place.path, stage="schema"))
+        if len(before) >= CHAIN:
+            message = f"more than {CHAIN} references in a chain"
+            raise SpecError(Diagnostic("XC022", message, self._span, " -> ".join(before), stage="schema"))
+
+    @property
+    def _span(self) -> Span:
+        return self.given.span
+
+    def _find(self, name: str) -> Here:
+        head, _, rest = name.partition(".")
+        below = rest.split(".") if rest else []
+        let = self.resolver.sections.get("let", [])
+        if head in self.given.names:
+            return step(self.resolver, Here(None, [self.given.names[head]]), below)
+        if head in heads(let):
+            return step(self.resolver, Here(None, lookups(let, head)), below)
+        return walk(self.resolver, name.split("."))
+
+    def _value(self, name: str, here: Here) -> Any:
+        resolver = self.resolver
+        if here.place is not None and here.place.type.name in PLAIN:
+            value = resolver.typed(here.place, here.stack)
+            if value is BROKEN:
+                raise Refused
+            if here.place.type.name in NUMBERS and isinstance(value, int):
+                return value
+            return self._keep(Fixed(value, self.given.span), [Given(Fixed(value, self.given.span), self.given.source)])
+        if here.place is not None:
+            stack = here.stack or resolver.default(here.place)
+        else:
+            stack = here.stack
+        if not stack:
+            raise Nowhere
+        newest = stack[0].value
+        if isinstance(newest, tree.Scalar) and as_reference(newest, name) is not None:
+            return newest
+        return self._keep(newest, stack)
+
+    def _keep(self, value: Any, stack: Stack) -> Any:
+        self.stacks[id(value)] = (value, stack)
+        return value

@@ -1,0 +1,242 @@
+"""Loads specs: from a file with its variants and overrides to a `Spec` with every value, or every finding at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.schema import ValueType
+from xcompose.spec import expect, files, tree, yaml
+from xcompose.spec.catalogue import Catalogue
+from xcompose.spec.files import Document
+from xcompose.spec.findings import BROKEN, Findings, Refused
+from xcompose.spec.merge import Stack, heads, lookups
+from xcompose.spec.model import Spec
+from xcompose.spec.origins import Origins, text_of
+from xcompose.spec.resolver import Place, Resolver
+from xcompose.spec.scopes import model_scope
+from xcompose.spec.settings import SECTIONS, settings_of
+
+TEXT = ValueType("text")
+TEXTS = ValueType("list", of=TEXT)
+
+
+def load(
+    reference: str | os.PathLike[str], sets: Sequence[str] = (), *, catalogue: Catalogue, root: Path | None = None
+) -> Spec:
+    """Read a spec.
+
+    Args:
+        reference: FILE, or FILE@VARIANT, or FILE@A+B.
+        sets: overrides, PATH=VALUE each.
+        catalogue: the components there are.
+        root: the folder that `extends` may not leave; the project's if not said.
+
+    Raises:
+        SpecError: with every finding.
+    """
+    spec, diagnostics = check(reference, sets, catalogue, root=root)
+    return _or_raise(spec, diagnostics)
+
+
+def load_text(
+    text: str | bytes | Mapping[str, Any], name: str = "spec", sets: Sequence[str] = (), *, catalogue: Catalogue,
+    variants: Sequence[str] = (), folder: Path | None = None,
+) -> Spec:  # fmt: skip
+    """Read a spec that is in no file: YAML text, a mapping, or an OmegaConf `DictConfig`.
+
+    Args:
+        text: the spec.
+        name: how findings name it.
+        sets: overrides.
+        catalogue: the components there are.
+        variants: which ones to apply.
+        folder: what names of other specs in it are relative to; without it, it can name none.
+
+    Raises:
+        SpecError: with every finding.
+    """
+    spec, diagnostics = check_text(text, name, sets, catalogue, variants=variants, folder=folder)
+    return _or_raise(spec, diagnostics)
+
+
+def _or_raise(spec: Spec | None, diagnostics: list[Diagnostic]) -> Spec:
+    if spec is None:
+        raise SpecError(diagnostics)
+    return spec
+
+
+def check(
+    reference: str | os.PathLike[str], sets: Sequence[str] = (), catalogue: Catalogue | None = None,
+    until: str = "schema", root: Path | None = None,
+) -> tuple[Spec | None, list[Diagnostic]]:  # fmt: skip
+    """Read a spec and say everything about it: errors, warnings, hints. There is a spec only without errors.
+
+    Args:
+        reference: FILE, or FILE@VARIANT, or FILE@A+B.
+        sets: overrides, PATH=VALUE each.
+        catalogue: the components there are.
+        until: the last stage: `parse` reads the text alone and gives no spec, `schema` everything.
+        root: the folder that `extends` may not leave; the project's if not said.
+    """
+    path, variants = files.split(os.fspath(reference))
+    try:
+        document = files.read_file(path, path, root.resolve() if root else None)
+    except SpecError as error:
+        return None, list(error.diagnostics)
+    if until == "parse":
+        return None, list(document.hints)
+    return _resolve(document, variants, sets, catalogue or Catalogue())
+
+
+def check_text(
+    text: str | bytes | Mapping[str, Any], name: str = "spec", sets: Sequence[str] = (),
+    catalogue: Catalogue | None = None, *, variants: Sequence[str] = (), folder: Path | None = None,
+) -> tuple[Spec | None, list[Diagnostic]]:  # fmt: skip
+    """Like `check`, for a spec that is in no file."""
+    from xcompose.spec.interop import as_text
+
+    parsed = yaml.read(text if isinstance(text, str | bytes) else as_text(text), name)
+    if parsed.tree is None:
+        return None, list(parsed.diagnostics)
+    place = folder.resolve() / f"{name}{yaml.SUFFIX}" if folder else None
+    document = Document(name, place, files.boundary_of(place) if place else None, parsed.tree, parsed.diagnostics)
+    return _resolve(document, variants, sets, catalogue or Catalogue())
+
+
+def _resolve(
+    document: Document, variants: Sequence[str], sets: Sequence[str], catalogue: Catalogue
+) -> tuple[Spec | None, list[Diagnostic]]:
+    stem = Path(document.shown).name.removesuffix(yaml.SUFFIX)
+    findings = Findings("@".join([stem, "+".join(variants)] if variants else [stem]))
+    findings.diagnostics.extend(document.hints)
+    gathered = files.gather(document, variants, sets, findings)
+    resolver = Resolver(catalogue, findings, gathered.sections, document)
+    spec = _Sections(resolver, gathered, stem, variants).spec()
+    ordered = sorted(findings.diagnostics, key=_order)
+    return (None if findings.failed else spec), ordered
+
+
+def _order(diagnostic: Diagnostic) -> tuple[Any, ...]:
+    span = diagnostic.span
+    return (span is not None, (span.file, span.line, span.column) if span else (), diagnostic.code)
+
+
+class _Sections:
+    """Reads every section of a spec."""
+
+    def __init__(self, resolver: Resolver, gathered: files.Gathered, stem: str, variants: Sequence[str]):
+        self.resolver, self.gathered, self.stem, self.variants = resolver, gathered, stem, variants
+
+    def spec(self) -> Spec:
+        resolver = self.resolver
+        self._names_of_let()
+        model = self._model()
+        addons, task, train, search = (self._section(name) for name in ("addons", "task", "train", "search"))
+        length = model.options.get("length") if model is not None else None
+        return Spec(
+            name=self._name(), file=resolver.document.shown, about=self._text("about"), paper=self._texts("paper"),
+            model=model, addons=addons or (), task=task, train=self._train(train, length), search=self._search(search),
+            expect=expect.expectations(resolver, "expect", self._stack("expect"), self.gathered.stage),
+            variants=self.gathered.variants, let=self._let(), origins=Origins(resolver),
+        )  # fmt: skip
+
+    def _stack(self, name: str) -> Stack:
+        return self.resolver.sections.get(name, [])
+
+    def _model(self) -> Any:
+        stack = self._stack("model")
+        if not stack:
+            return None
+        try:
+            found = model_scope(self.resolver).read()
+        except Refused:
+            return None
+        return None if found is BROKEN else found
+
+    def _section(self, name: str) -> Any:
+        stack = self._stack(name)
+        if not stack:
+            return None
+        scope = self.resolver.scope
+        place = Place(name, SECTIONS[name], stack[0].key or stack[0].span, default=None, scope=scope)
+        found = self.resolver.typed(attrs.evolve(place, default={} if place.type.name == "record" else None), stack)
+        return None if found is BROKEN else found
+
+    def _name(self) -> str:
+        named = "+".join(self.variants)
+        stack = self._stack("name")
+        name = self._text("name") or self.stem
+        by_variant = bool(stack) and stack[0].source.role in ("variant", "set")
+        return f"{name}@{named}" if named and not by_variant else name
+
+    def _text(self, name: str) -> str:
+        stack = self._stack(name)
+        place = Place(name, TEXT, stack[0].span if stack else self.resolver.origin, default=None)
+        found = self.resolver.typed(place, stack)
+        return found if isinstance(found, str) else ""
+
+    def _texts(self, name: str) -> tuple[str, ...]:
+        stack = self._stack(name)
+        place = Place(name, TEXTS, stack[0].span if stack else self.resolver.origin, default=None)
+        found = self.resolver.typed(place, stack)
+        return found if isinstance(found, tuple) else ()
+
+    def _train(self, train: Any, length: int | None) -> Mapping[str, Any]:
+        if not train:
+            return {}
+        goal = lookups(self._stack("train"), "goal")
+        values = settings_of(train, length)
+        if goal:
+            values["goal"] = expect.expectations(self.resolver, "train.goal", goal, other=expect.metric)
+        return values
+
+    def _search(self, search: Any) -> Mapping[str, Any]:
+        if not search:
+            return {}
+        from xcompose.spec.choices import choices
+
+        stack = self._stack("search")
+        within = lookups(stack, "within")
+        return {
+            **search,
+            "choices": choices(self.resolver, lookups(stack, "choices")),
+            "within": expect.expectations(self.resolver, "search.within", within, other=expect.metric),
+        }
+
+    def _names_of_let(self) -> None:
+        from xcompose.spec.settings import KEYS
+
+        stack = self._stack("let")
+        for given in stack:
+            if not isinstance(given.value, tree.Mapping):
+                self.resolver.findings.report("XC014", "'let' wants a mapping of names to values", given.span)
+        for name in heads(stack):
+            if name in KEYS:
+                span = lookups(stack, name)[0].key
+                fixes = ("choose another name",)
+                self.resolver.findings.report("XC024", f"'{name}' is a name of 'let' and a section", span, fixes=fixes)
+
+    def _let(self) -> dict[str, str]:
+        stack = self._stack("let")
+        for name in heads(stack):
+            self.resolver.trace.setdefault(f"let.{name}", lookups(stack, name))
+        return {name: text_of(lookups(stack, name)[0]) for name in heads(stack)}
+
+
+def train_settings(spec: Spec, catalogue: Catalogue) -> Mapping[str, Any]:
+    """How to train a spec: its own settings, or the defaults where it has none.
+
+    Raises:
+        SpecError: a component that the defaults name is not installed.
+    """
+    if spec.train:
+        return spec.train
+    length = spec.model.options.get("length") if spec.model is not None else None
+    defaults = load_text("xcompose: 1\ntrain: {batch: 8}\n", "defaults", catalogue=catalogue)
+    return settings_of({**defaults.train, "length": None}, length)

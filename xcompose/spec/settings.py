@@ -1,0 +1,101 @@
+"""The sections of a spec, and the settings of training and search with their defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xcompose.schema import AnyValue, Budget, Count, Length, Part, Real, ValueType, option, options, type_of
+
+
+@options
+class EvalOptions:
+    """When to measure on the validation set."""
+
+    every: Count = option(500, at_least=1)
+    """Steps between two measurements."""
+    batches: Count = option(20, at_least=1)
+    """How many batches to measure on."""
+
+
+@options
+class SaveOptions:
+    """When to save."""
+
+    every: Count = option(500, at_least=1)
+    """Steps between two checkpoints."""
+
+
+@options
+class TrainOptions:
+    """How long and how to train."""
+
+    budget: Budget = option("1000 steps")
+    """How long."""
+    batch: Count = option(8, at_least=1)
+    """Sequences in a batch."""
+    length: Length | None = option(None, at_least=1)
+    """Positions in a sequence; the model's length, else 1024."""
+    eval: EvalOptions = option({})
+    """When to measure."""
+    save: SaveOptions = option({})
+    """When to save."""
+    goal: AnyValue = option(None)
+    """What to reach: metric to range; missed, the command fails."""
+    lr: Real = option(3e-4, above=0)
+    """Learning rate at its height."""
+    optimizer: Part.optimizer = option("adamw")
+    """How weights move."""
+    schedule: Part.schedule = option("cosine")
+    """How the learning rate moves."""
+    clip: Real = option(1.0, at_least=0)
+    """Largest norm of the gradient; 0 does not clip."""
+    seed: Count = option(0)
+    """Of weights and of the order of the data."""
+    recompute: bool = option(False)
+    """Whether activations are computed again in the backward pass."""
+    addons: tuple[Part.addon, ...] = option(())
+    """Changes of training only."""
+
+
+@options
+class SearchOptions:
+    """What to search, and how."""
+
+    choices: AnyValue = option(None)
+    """Path to a list of values."""
+    minimize: tuple[str, ...] = option(())
+    """Metrics, `params`, `state at 64Ki`, `latency at 4Ki`."""
+    within: AnyValue = option(None)
+    """What every candidate must keep, as in `expect`."""
+    budget: Budget = option("60 trials")
+    """How long."""
+    seed: Count = option(0)
+    """Of the search."""
+    strategy: Part.strategy | None = option(None)  # type: ignore[valid-type]
+    """How candidates are chosen."""
+
+
+DEFAULT_LENGTH = 1024
+ADDONS = ValueType("list", of=ValueType("component", kind="addon"))
+TASK = ValueType("component", kind="task", optional=True)
+SECTIONS: dict[str, ValueType] = {
+    "addons": ADDONS,
+    "task": TASK,
+    "train": type_of(TrainOptions),
+    "search": type_of(SearchOptions),
+}
+"""The sections with a type of their own; `model` and `let` are read apart."""
+
+INHERITED = ("let", "model", "addons", "task", "train", "search", "expect")
+"""What `extends` brings."""
+
+KEYS = ("xcompose", "name", "about", "paper", "extends", *INHERITED, "variants")
+"""Every section."""
+
+VARIED = ("name", "about", "paper", *INHERITED)
+"""What a variant or an override may change."""
+
+
+def settings_of(values: dict[str, Any], length: int | None) -> dict[str, Any]:
+    """Training settings with the length filled in."""
+    return {**values, "length": values["length"] or length or DEFAULT_LENGTH}
