@@ -169,12 +169,12 @@ def _only_text(data: Path, files: tuple[TextFile, ...]) -> None:
     )  # fmt: skip
 
 
-def held_out(files: tuple[TextFile, ...]) -> frozenset[str]:
-    """The names of the files held out whole; empty where there are too few files for that.
+def held_out(files: tuple[TextFile, ...], enough: int = ENOUGH_FILES) -> frozenset[str]:
+    """The names of the files held out whole; empty where there are too few files for that, fewer than `enough`.
 
     Which they are depends on their names alone, so a file keeps its side when others are added.
     """
-    if len(files) < ENOUGH_FILES:
+    if len(files) < enough:
         return frozenset()
     rank = {file.name: hashlib.sha256(file.name.encode()).digest() for file in files}
     share, chosen, size = sum(len(f.data) for f in files) / HELD_OUT, set(), 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 
 from xcompose.diagnostics import Diagnostic, SpecError
-from xcompose.train.corpus import NAMES, TextFile, cut, held_out, stdlib_files, unknown, user_files
+from xcompose.train.corpus import NAMES, TextFile, held_out, stdlib_files, unknown, user_files
 
 PACKAGES = ("asyncio", "email", "http", "importlib", "logging", "multiprocessing", "unittest", "xml")
 """Packages of the standard library that every Python of the last years has, each with at least 50 kB of source."""
@@ -51,13 +51,13 @@ def read_labelled(name: str, data: Path | None, length: int, *, binary: bool = F
 def _packages(name: str, length: int) -> LabelledCorpus:
     if name not in NAMES:
         unknown(name, NAMES)
-    files = tuple(f for f in stdlib_files() if f.name.split("/")[0] in PACKAGES)
-    outside = held_out(files)
     train, valid = [], []
-    for file in files:
-        label = PACKAGES.index(file.name.split("/")[0])
-        for side, data in zip((train, valid), cut(file, outside), strict=True):
-            side.extend((data[at : at + length], label) for at in range(0, len(data) - length // 2, length))
+    for label, package in enumerate(PACKAGES):
+        files = tuple(f for f in stdlib_files() if f.name.split("/")[0] == package)
+        outside = held_out(files, enough=2)
+        for file in files:
+            side = valid if file.name in outside else train
+            side.extend((file.data[at : at + length], label) for at in range(0, len(file.data) - length // 2, length))
     return LabelledCorpus(name, PACKAGES, tuple(train), tuple(valid))
 
 
