@@ -1,0 +1,190 @@
+"""Weights on disk: one safetensors file, written whole or not at all, each tensor once however often it is used."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from xcompose.compose.room import readable
+from xcompose.diagnostics import Diagnostic, SpecError
+
+Chosen = Callable[[str], bool]
+
+
+def save_weights(
+    model: nn.Module, path: str | os.PathLike[str], *, only: Chosen | None = None, about: Mapping[str, str] | None = None
+) -> Path:
+    """Write the parameters and buffers of a model.
+
+    The file appears complete or not at all; what was there before stays until then.
+
+    Args:
+        model: any module; tensors that it uses several times are written once, under their first name.
+        path: the file to write.
+        only: chooses by name what is written; everything if None.
+        about: texts to keep beside the tensors, such as the spec.
+
+    Raises:
+        SpecError: XC089, the file cannot be written.
+    """
+    target = Path(path)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in _once(model).items() if only is None or only(name)}
+    with written_whole(target) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt", **(about or {})})
+    return target
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike[str], *, only: Chosen | None = None) -> None:
+    """Read into a model what `save_weights` wrote, in place, so that tied tensors stay tied.
+
+    Args:
+        model: built from the same spec.
+        path: the file.
+        only: chooses by name what must be there; everything if None.
+
+    Raises:
+        SpecError: XC042, the file is missing, damaged, or belongs to another model.
+    """
+    wanted = {name: t for name, t in _once(model).items() if only is None or only(name)}
+    found = _read(Path(path))
+    problems = _differences(wanted, found)
+    if problems:
+        raise SpecError(
+            Diagnostic(
+                code="XC042", message=f"the weights in {path} are not those of this model", label="; ".join(problems),
+                fixes=("build the model from the spec that these weights were saved with",), stage="build",
+            )
+        )  # fmt: skip
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(found[name])
+
+
+def texts_of(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The texts kept beside the tensors.
+
+    Raises:
+        SpecError: XC042, the file is missing or damaged.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, safetensors.SafetensorError) as error:
+        raise _unreadable(Path(path), error) from error
+
+
+def trainable(model: nn.Module) -> Chosen:
+    """Chooses what is trained: with a frozen base, the adapters alone."""
+    names = {name for name, parameter in model.named_parameters(remove_duplicate=False) if parameter.requires_grad}
+    return names.__contains__
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A temporary file beside `target` that takes its place when the block ends well, and vanishes when it does not.
+
+    Raises:
+        SpecError: XC089, the file cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        _flush(temporary)
+        temporary.chmod(0o666 & ~_mask())
+        os.replace(temporary, target)
+        _flush(target.parent)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise _unwritable(target, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _mask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _once(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and lasting buffers by their first name."""
+    first: dict[int, str] = {}
+    state = model.state_dict(keep_vars=True)
+    for name, tensor in state.items():
+        first.setdefault(id(tensor), name)
+    return {name: state[name] for name in first.values()}
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    missing = [name for name in wanted if name not in found]
+    unknown = [name for name in found if name not in wanted]
+    shapes = [
+        f"{name} is {tuple(found[name].shape)} there and {tuple(tensor.shape)} here"
+        for name, tensor in wanted.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    texts = [f"{what} {_some(names)}" for what, names in (("missing:", missing), ("unknown:", unknown)) if names]
+    return texts + shapes[:3]
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def _unwritable(target: Path, error: Exception) -> SpecError:
+    room = _room(target)
+    kept = "the file that was there is kept" if target.exists() else "nothing was left behind"
+    return SpecError(
+        Diagnostic(
+            code="XC089", message=f"cannot write {target}: {_reason(error)}", label=kept, stage="build",
+            fixes=(f"make room ({readable(room)} is free there), or write somewhere else",),
+        )
+    )  # fmt: skip
+
+
+def _unreadable(path: Path, error: Exception) -> SpecError:
+    reason = "there is no such file" if isinstance(error, FileNotFoundError) else f"it is damaged ({_reason(error)})"
+    return SpecError(
+        Diagnostic(code="XC042", message=f"cannot read weights from {path}: {reason}", stage="build")
+    )
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, OSError):
+        return (error.strerror or text).lower()
+    return "no space left on device" if "No space left" in text else text
+
+
+def _room(target: Path) -> int:
+    folder = next(p for p in (target.parent, *target.parent.parents) if p.exists())
+    facts = os.statvfs(folder)
+    return facts.f_bavail * facts.f_frsize
