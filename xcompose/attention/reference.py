@@ -47,7 +47,7 @@ def _logits(read: Read) -> Tensor:
     """(b h n m), -inf where a query may not read."""
     heads = read.q.shape[2]
     found = torch.einsum("b n h d, b m h d -> b h n m", read.q, _per_head(read.slots.k, heads)) * read.scale
-    query, slot = _query(read, 0, heads, {}), _slot(read, {})
+    query, slot = _query(read, 0, heads, {}), _slot(read, 0, heads, {})
     for term in read.terms:
         labels = term.label(query, slot)
         found = found + term.bias(read.q if read.raw_q is None else read.raw_q, labels)
@@ -64,13 +64,12 @@ def _allowed_group(read: Read, pattern: Pattern, first: int, count: int) -> Tens
     if isinstance(pattern, LearnedPattern):
         here = slice(first, first + count)
         q_tags, k_tags = pattern.tags(read.q[:, :, here], _per_head(read.slots.k, heads)[:, :, here], read.queries)
-    query, slot = _query(read, first, count, q_tags), _slot(read, k_tags)
+    query, slot = _query(read, first, count, q_tags), _slot(read, first, count, k_tags)
     readable = torch.ones(b, count, n, m, dtype=torch.bool, device=read.q.device)
     if read.causal:
         readable = readable & (slot.last <= query.at)
     if read.slots.log_weight is not None:
-        exists = _over_slots(read.slots.log_weight) > -torch.inf
-        readable = readable & (exists if exists.shape[1] == 1 else exists[:, first : first + count])
+        readable = readable & (_of_heads(_over_slots(read.slots.log_weight), first, count) > -torch.inf)
     found = readable & pattern.allows(query, slot)
     if pattern.otherwise == "self":
         lonely = ~found.any(dim=-1, keepdim=True)
@@ -87,20 +86,19 @@ def _query(read: Read, first: int, count: int, tags: Mapping[str, Tensor]) -> Po
     return Point(at=at.mT, head=head, tags=known, total=read.queries.total)
 
 
-def _slot(read: Read, tags: Mapping[str, Tensor]) -> Point:
+def _slot(read: Read, first: int, count: int, tags: Mapping[str, Tensor]) -> Point:
     """All slots as (b h 1 m)."""
     device, slots = read.q.device, read.slots
     start = None if slots.start is None else _place(slots.start, device)
     end = None if slots.end is None else _place(slots.end, device)
-    known = {name: _over_slots(tag) for name, tag in {**slots.tags, **tags}.items()}
+    known = {name: _of_heads(_over_slots(tag), first, count) for name, tag in slots.tags.items()}
+    known |= {name: _over_slots(tag) for name, tag in tags.items()}
     return Point(at=_place(slots.at, device), start=start, end=end, tags=known, total=read.queries.total)
 
 
-def _place(at: range | int | Tensor, device: torch.device) -> Tensor:
+def _place(at: range | Tensor, device: torch.device) -> Tensor:
     """Positions as (b 1 1 m) or (1 1 1 m)."""
-    if isinstance(at, range):
-        at = torch.arange(at.start, at.stop, at.step, device=device)
-    return _over_slots(torch.as_tensor(at, device=device).reshape(1) if isinstance(at, int) else at)
+    return _over_slots(torch.arange(at.start, at.stop, at.step, device=device) if isinstance(at, range) else at)
 
 
 def _over_slots(t: Tensor) -> Tensor:
@@ -108,6 +106,11 @@ def _over_slots(t: Tensor) -> Tensor:
     if t.dim() == 1:
         return t[None, None, None]
     return t[:, None, None] if t.dim() == 2 else t[:, :, None]
+
+
+def _of_heads(t: Tensor, first: int, count: int) -> Tensor:
+    """The part of (b h 1 m) that a group of heads has; (b 1 1 m) is common to all."""
+    return t if t.shape[1] == 1 else t[:, first : first + count]
 
 
 def _per_head(t: Tensor, heads: int) -> Tensor:

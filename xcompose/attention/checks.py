@@ -1,0 +1,119 @@
+"""What is wrong with a pattern or a memory in its place, found before anything runs: a reason in words, or None.
+
+The reasons are labels of a finding: no capital, no full stop, no name of a mechanism. Who asks knows the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from xcompose.attention.pattern import DependsOnLength, Gather, Pattern, Point
+from xcompose.attention.refine import spelt_out
+from xcompose.attention.visible import Places, visible_matrix
+
+LENGTHS = (*range(1, 25), 31, 32, 33, 47, 48, 63, 64, 65)
+"""Lengths at which spans are compared."""
+PROBES = (0, 1, 2, 3, 5, 64, 1000)
+"""Positions at which a predicate is asked."""
+
+
+def prefix_stable(pattern: Pattern, heads: int = 1) -> str | None:
+    """Why the predicate would change when the text grows. A decoder needs one that does not."""
+    for _, part in pattern.groups(heads):
+        if part.learned:
+            continue
+        for at in PROBES:
+            try:
+                part.allows(Point(at=at), Point(at=at // 2))
+            except DependsOnLength:
+                return "it counts from the end of the sequence, and in a decoder the sequence has no end yet"
+    return None
+
+
+def selection(pattern: Pattern, causal: Literal["strict", "value", "none"], heads: int = 1) -> str | None:
+    """Why contents may not choose as this pattern lets them."""
+    whole = any(part.selects == "sequence" for _, part in pattern.groups(heads))
+    if causal == "strict" and whole:
+        return "it chooses by looking at the whole sequence, so what a query reads of the past depends on the future"
+    return None
+
+
+def between_clocks(pattern: Pattern, heads: int = 1) -> str | None:
+    """Why the pattern means nothing where queries and slots belong to different sequences."""
+    if all(part.crosses for _, part in pattern.groups(heads)):
+        return None
+    return "it compares positions of queries and keys, which mean nothing between two sequences"
+
+
+def spans_are_prefix(spans_of: Callable[[int], Places]) -> str | None:
+    """Why the slots of a memory would change when the text grows.
+
+    Args:
+        spans_of: the slots that n positions give. Those of n must be a prefix of those of n + 1.
+    """
+    for n in LENGTHS:
+        now, then = _table(spans_of(n)), _table(spans_of(n + 1))
+        if len(then) >= len(now) and (then[: len(now)] == now).all():
+            continue
+        if (now[:, 0] == 0).all() and (now[:, 1] == n - 1).all():
+            return f"each of its {len(now)} key slots summarises positions 0..n-1, so every query would read the future"
+        if len(then) < len(now):
+            return f"it has {len(now)} key slots for {n} positions and {len(then)} for {n + 1}: a slot would vanish"
+        slot = int((then[: len(now)] != now).any(1).argmax())
+        return (
+            f"key slot {slot} stands for positions {now[slot, 0]}..{now[slot, 1]} in a text of {n} and for "
+            f"{then[slot, 0]}..{then[slot, 1]} in one of {n + 1}: it would change when a token is added"
+        )
+    return None
+
+
+def silent_query(
+    reads: Sequence[tuple[Pattern, Places | None]], n: int, causal: bool, heads: int = 1, may_be_empty: bool = False
+) -> str | None:
+    """Why some query would have nothing to read at all.
+
+    Args:
+        reads: every source of the softmax: a pattern, and the slots it is about (None: the tokens).
+        may_be_empty: the mechanism says that this is as it should be.
+    """
+    if may_be_empty:
+        return None
+    found = np.concatenate([visible_matrix(pattern, n, causal, heads, slots) for pattern, slots in reads], axis=2)
+    reading = found.any(2)
+    if reading.all():
+        return None
+    head, query = np.argwhere(~reading)[0]
+    which = f" of head {head}" if reading.any(0).all() else ""
+    return (
+        f"query {query}{which} may read no key at all ({int((~reading).sum())} of {reading.size} queries read nothing)"
+    )
+
+
+def cover_fault(pattern: Pattern, queries: range, keys: range, causal: bool) -> str | None:
+    """Why the cover does not hold every allowed pair exactly once. Looks at all pairs: for tests of patterns."""
+    total = None if causal else keys.stop
+    at_q, at_k = np.arange(keys.stop)[:, None], np.arange(keys.stop)[None]
+    inside = (at_q >= queries.start) & (at_k >= keys.start) & (at_q < queries.stop)
+    inside = inside & (at_k <= at_q) if causal else inside
+    wanted = inside & pattern.allows(Point(at=at_q, total=total), Point(at=at_k, total=total))
+    times = np.zeros((keys.stop, keys.stop), dtype=int)
+    for tile in pattern.cover(queries, keys, causal):
+        gather = tile if isinstance(tile, Gather) else spelt_out(tile, queries, keys)
+        q, k = gather.queries[:, :, None], gather.keys[:, None, :]
+        mask = (q >= 0) & (k >= 0) & (k <= q if causal else True)
+        if gather.allows is not None:
+            mask = mask & gather.allows(Point(at=q, total=total), Point(at=k, total=total))
+        np.add.at(times, tuple(np.broadcast_to(side, mask.shape)[mask] for side in (q, k)), 1)
+    if (times == wanted).all():
+        return None
+    query, key = np.argwhere(times != wanted)[0]
+    verb = "allowed" if wanted[query, key] else "not allowed"
+    return f"pair (query {query}, key {key}) is {verb} and lies in {times[query, key]} tiles"
+
+
+def _table(spans: Places) -> np.ndarray:
+    """(m 3) start, end and place of each slot."""
+    return np.stack([np.asarray(part) for part in (spans.start, spans.end, spans.at)], axis=1)

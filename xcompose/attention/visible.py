@@ -1,0 +1,77 @@
+"""Who may read whom, as patterns declare it: matrices for pictures and liveness, and what layers reach together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
+
+from xcompose.attention.pattern import Pattern, Point
+
+
+class Places(Protocol):
+    """The spans of slots: integer arrays (m)."""
+
+    @property
+    def start(self) -> Any: ...
+
+    @property
+    def end(self) -> Any: ...
+
+    @property
+    def at(self) -> Any: ...
+
+
+def visible_matrix(pattern: Pattern, n: int, causal: bool, heads: int = 1, slots: Places | None = None) -> np.ndarray:
+    """(h n m) bool: which slots the query of each position may read.
+
+    Args:
+        slots: the slots to read; the tokens 0 .. n - 1 if not given.
+
+    Where contents decide, it is what may be read at most.
+
+    Raises:
+        DependsOnLength: the pattern needs the length, and there is none in a decoder.
+    """
+    groups, first, found = pattern.groups(heads), 0, []
+    for count, part in groups:
+        found.append(_of_group(part, n, causal, first, count, slots))
+        first += count
+    return np.concatenate(found)
+
+
+def visible_positions(pattern: Pattern, n: int, causal: bool, slots: Places, heads: int = 1) -> np.ndarray:
+    """(h n n) bool: which positions each query may read through slots that stand for spans of them."""
+    at = np.arange(n)
+    holds = (np.asarray(slots.start)[:, None] <= at) & (at <= np.asarray(slots.end)[:, None])
+    return visible_matrix(pattern, n, causal, heads, slots).astype(np.float32) @ holds.astype(np.float32) > 0
+
+
+def receptive_field(layers: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """(n n) bool after each layer: which inputs may reach each position.
+
+    Args:
+        layers: (n n) or (h n n) of each layer, from the first on. Residual streams pass every position to itself.
+    """
+    found: list[np.ndarray] = []
+    for layer in layers:
+        n = layer.shape[-1]
+        step = layer.reshape(-1, n, n).any(0) | np.eye(n, dtype=bool)
+        found.append(step.astype(np.float32) @ found[-1].astype(np.float32) > 0 if found else step)
+    return found
+
+
+def _of_group(pattern: Pattern, n: int, causal: bool, first: int, heads: int, slots: Places | None) -> np.ndarray:
+    total = None if causal else n
+    query = Point(at=np.arange(n)[:, None], head=np.arange(first, first + heads)[:, None, None], total=total)
+    if slots is None:
+        slot = Point(at=np.arange(n)[None], total=total)
+    else:
+        start, end, at = (np.asarray(part)[None] for part in (slots.start, slots.end, slots.at))
+        slot = Point(at=at, start=start, end=end, total=total)
+    readable = np.broadcast_to(slot.last <= query.at if causal else np.True_, (heads, n, slot.at.shape[1]))
+    found = readable & (np.True_ if pattern.learned else pattern.allows(query, slot))
+    if pattern.otherwise == "self":
+        found = found | (~found.any(2, keepdims=True) & readable & (slot.at == query.at))
+    return found
