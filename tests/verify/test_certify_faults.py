@@ -35,4 +35,4 @@ def said(findings):
 )
 def test_a_planted_fault_is_found(certificate, faulty, expected):
     for f in certificate.certify(faulty, seed=3):
-        print(f.code, f.message, '|', f.label, '|', f.path, f.span, [n.text for n in f.notes], f.fixes)
+        print(f.code, f.message, "|", f.label, "|", f.path, f.span, [n.text for n in f.notes], f.fixes)

@@ -1,4 +1,4 @@
-"""No output sees a later token: by replacing every future, and by gradients, each part alone and the model as a whole."""
+"""No output sees a later token: each future is replaced, and gradients are asked; each part alone, then the model."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _hint(ahead: int, n: int, part: Part | None) -> str:
     if ahead == 1:
         return f"in the plugin '{part.place.name}', look for a mask, shift or summary that ends one position too late"
     if ahead >= n // 2:
-        return f"in the plugin '{part.place.name}', look for a missing causal rule, or a statistic over the whole sequence"
+        return f"in the plugin '{part.place.name}', look for a missing causal rule, or a statistic over all positions"
     return f"in the plugin '{part.place.name}', look for a block or summary that is visible before its last token"
 
 

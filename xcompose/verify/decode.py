@@ -39,7 +39,12 @@ def is_exact(subject: Subject, seed: int = 0) -> bool:
 def cuts(n: int) -> list[list[int]]:
     """Ways to cut n positions: a long start and steps; steps alone; odd pieces; a piece of one in between."""
     start = max(1, n * 5 // 8)
-    return [_fill([start], n), _fill([], n), _fill([1, 2, 5, 3, 7, 4, 11], n, piece=3), _fill([start // 2, 1], n, piece=n)]
+    return [
+        _fill([start], n),
+        _fill([], n),
+        _fill([1, 2, 5, 3, 7, 4, 11], n, piece=3),
+        _fill([start // 2, 1], n, piece=n),
+    ]
 
 
 def _fill(first: list[int], n: int, piece: int = 1) -> list[int]:

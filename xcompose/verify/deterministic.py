@@ -3,15 +3,16 @@ dropout, and in the precision that training uses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from xcompose.compose.parts import Mixer
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import distance
-from xcompose.verify.subject import Part, Subject, alone, redraw, rows
+from xcompose.verify.subject import Part, Subject, alone, parts_of, redraw, rows
 
 CODE = "XC076"
 SAME = 1e-12
@@ -65,7 +66,7 @@ def _evaluations(subject: Subject, seed: int) -> Iterator[Diagnostic]:
         yield _random(subject, None, change)
 
 
-def _twice(run, between=lambda: None) -> float:  # noqa: ANN001
+def _twice(run: Callable[[], Tensor], between: Callable[[], Any] = lambda: None) -> float:
     with torch.no_grad():
         torch.manual_seed(1)
         first = run()
@@ -100,21 +101,20 @@ def _training(subject: Subject, seed: int) -> Diagnostic | None:
     return None
 
 
-def _train_and_eval(subject: Subject, model: nn.Module, tokens, seed: int) -> Iterator[tuple[Part | None, float]]:  # noqa: ANN001
-    from xcompose.verify.subject import parts_of
-
+def _train_and_eval(
+    subject: Subject, model: nn.Module, tokens: Tensor, seed: int
+) -> Iterator[tuple[Part | None, float]]:
     for part in parts_of(model, subject):
         if isinstance(part.module, Mixer):
             run, x = alone(part, subject.n, subject.source), rows(part, subject.n, seed, torch.float64, batch=2)
             with torch.no_grad():
-                yield part, distance(_in(model.train(), run, x), _in(model.eval(), run, x))
+                model.train()
+                trained = run(x)
+                model.eval()
+                yield part, distance(trained, run(x))
     with torch.no_grad():
         trained = subject.call(model.train(), tokens).logits
         yield None, distance(trained, subject.call(model.eval(), tokens).logits)
-
-
-def _in(model: nn.Module, run, x):  # noqa: ANN001, ANN202
-    return run(x)
 
 
 def _single(subject: Subject, part: Part, seed: int) -> Diagnostic | None:

@@ -1,7 +1,7 @@
 """What influences what, measured by replacing rows and by gradients.
 
-Everything here takes a function of rows, (b n ...) to (b n e), that treats the sequences of a batch alike. Sequences are
-replaced in a batch, so one call answers for many positions. All figures are relative to the largest output.
+Everything here takes a function of rows, (b n ...) to (b n e), that treats the sequences of a batch alike. Many
+replaced sequences make a batch, so one call answers for many positions. Figures are relative to the largest output.
 """
 
 from __future__ import annotations

@@ -53,9 +53,10 @@ class Part:
     place: Place
     causal: bool
     """Whether it owes that no output sees a later row."""
+    dim: int
+    """Width of the rows that it gets."""
     cross: bool = False
     """Whether it reads another sequence."""
-    dim: int = 0
 
 
 @attrs.frozen(eq=False)
@@ -143,26 +144,43 @@ def redraw(model: nn.Module, seed: int) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            if parameter.dim() < 2:
-                drawn = parameter.double() + 0.1 * noise
-            else:
-                drawn = noise / (parameter[0].numel() ** 0.5)
+            many = parameter.dim() > 1
+            drawn = noise / parameter[0].numel() ** 0.5 if many else parameter.double() + 0.1 * noise
             parameter.copy_(drawn.to(parameter))
 
 
 def parts_of(model: nn.Module, subject: Subject) -> Iterator[Part]:
-    """Every mixer, cross mixer, ffn, norm, embedding and output of a model; not the parts inside them."""
+    """Every mixer, cross mixer, ffn, norm, embedding and output of a model that is used; not the parts inside them."""
     done: set[str] = set()
+    widths = _widths(model, subject)
     for path, module in model.named_modules():
         kind = next((name for kind, name in KINDS.items() if isinstance(module, kind)), None)
         inside = any(path.startswith(f"{outer}.") for outer in done)
-        if kind is None or inside:
+        if kind is None or inside or module not in widths:
             continue
         done.add(path)
         cross = kind == "mixer" and "cross" in path.split(".")
         place = place_of(path, "cross" if cross else kind, module, subject.node)
         causal = subject.causal != "none" and place.stack != "encoder"
-        yield Part(module, path, place, causal=causal, cross=cross, dim=getattr(module, "dim", subject.dim))
+        yield Part(module, path, place, causal=causal, dim=widths[module], cross=cross)
+
+
+def _widths(model: nn.Module, subject: Subject) -> dict[nn.Module, int]:
+    """The width of the first input of every module that runs."""
+    widths: dict[nn.Module, int] = {}
+
+    def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if inputs and isinstance(inputs[0], Tensor):
+            widths[module] = inputs[0].shape[-1]
+
+    handles = [module.register_forward_pre_hook(note) for module in model.modules()]
+    try:
+        with torch.no_grad():
+            subject.call(model, subject.tokens(1, 5))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return widths
 
 
 def place_of(path: str, kind: str, module: nn.Module, model: Node | None) -> Place:

@@ -1,0 +1,166 @@
+"""What a model costs at a length, counted on the meta device: no memory, and the same on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from xcompose.compose.parts import Mixer
+
+
+@attrs.frozen
+class Cost:
+    """Counts for one sequence."""
+
+    n: int
+    forward: int
+    """FLOPs of the forward pass; a multiplication with its addition is two."""
+    attention: int
+    """Of these, those inside mixers and outside their projections."""
+    training: int
+    """FLOPs of forward and backward; 0 where not asked for."""
+    activations: int
+    """Bytes kept from the forward to the backward pass; 0 where not asked for."""
+    state: int
+    """Bytes of the decode state after n tokens; 0 for a model without one."""
+    mixers: tuple[tuple[str, int], ...] = ()
+    """FLOPs of each mixer, by its path in the model."""
+
+
+@attrs.frozen
+class Parameters:
+    """Numbers in a model, each counted once."""
+
+    total: int
+    trainable: int
+
+
+def parameters(model: nn.Module) -> Parameters:
+    """Count the parameters of a model; shared ones count once."""
+    every = list(model.parameters())
+    return Parameters(sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad))
+
+
+def counts(model: nn.Module, n: int, *, training: bool = False, source: int | None = None) -> Cost:
+    """Count what a model on the meta device does to one sequence of n tokens.
+
+    Args:
+        model: on the meta device, in any mode.
+        n: length.
+        training: also count the backward pass and what is kept for it.
+        source: length of the other sequence, for a model that reads one; n if not said.
+
+    Raises:
+        ValueError: the model does not take this length.
+    """
+    tokens = torch.zeros(1, n, dtype=torch.long, device="meta")
+    more: dict[str, Any] = {}
+    if getattr(model, "reads_source", False):
+        more["source"] = torch.zeros(1, source or n, dtype=torch.long, device="meta")
+    counter = _counter()
+    work = _Work(counter)
+    kept = _Kept(model)
+    with ExitStack() as stack:
+        stack.enter_context(torch.set_grad_enabled(training))
+        stack.enter_context(counter)
+        stack.enter_context(work.watching(model))
+        if training:
+            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(kept.note, lambda packed: packed))
+        out = model(tokens, **more)
+        forward = counter.get_total_flops()
+        if training:
+            (out.logits.sum() + sum(out.losses.values())).backward()
+            for parameter in model.parameters():
+                parameter.grad = None
+    return Cost(
+        n=n, forward=forward, attention=work.attention, training=counter.get_total_flops() if training else 0,
+        activations=kept.bytes, state=state_bytes(model, n), mixers=tuple(work.by_mixer.items()),
+    )  # fmt: skip
+
+
+def state_bytes(model: nn.Module, n: int) -> int:
+    """Bytes of the decode state of one sequence after n tokens."""
+    return model.state_bytes(n)  # type: ignore[operator]
+
+
+def _counter() -> FlopCounterMode:
+    from xcompose.attention.fused import register_flops
+
+    register_flops()
+    return FlopCounterMode(display=False)
+
+
+@attrs.define
+class _Work:
+    """Watches where FLOPs are spent: in which mixer, and how much of that in its projections."""
+
+    counter: FlopCounterMode
+    by_mixer: dict[str, int] = attrs.field(factory=dict)
+    projections: int = 0
+
+    @property
+    def attention(self) -> int:
+        return sum(self.by_mixer.values()) - self.projections
+
+    @contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        handles = []
+        for path, module in _outer_mixers(model):
+            handles += self._measure(module, lambda spent, path=path: self._spent(path, spent))
+            projections = [inner for inner in module.modules() if isinstance(inner, nn.Linear)]
+            for inner in projections:
+                handles += self._measure(inner, self._projected)
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _measure(self, module: nn.Module, spend: Callable[[int], None]) -> list[Any]:
+        before: list[int] = []
+
+        def enter(*_: Any) -> None:
+            before.append(self.counter.get_total_flops())
+
+        def leave(*_: Any) -> None:
+            spend(self.counter.get_total_flops() - before.pop())
+
+        return [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+
+    def _spent(self, path: str, spent: int) -> None:
+        self.by_mixer[path] = self.by_mixer.get(path, 0) + spent
+
+    def _projected(self, spent: int) -> None:
+        self.projections += spent
+
+
+def _outer_mixers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    found: list[str] = []
+    for path, module in model.named_modules():
+        if isinstance(module, Mixer) and not any(path.startswith(f"{outer}.") for outer in found):
+            found.append(path)
+            yield path, module
+
+
+class _Kept:
+    """Adds up the storages that autograd keeps, each once and without the parameters."""
+
+    def __init__(self, model: nn.Module):
+        self.storages: dict[int, Any] = {}
+        self.weights = {p.untyped_storage()._cdata for p in [*model.parameters(), *model.buffers()]}
+
+    def note(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.weights:
+            self.storages[storage._cdata] = storage
+        return tensor
+
+    @property
+    def bytes(self) -> int:
+        return sum(storage.nbytes() for storage in self.storages.values())
