@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from train import tiny
 from train.tiny import corpus, run
-
 from xcompose.train.folder import read_metrics
 from xcompose.train.progress import Silent
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from xcompose.spec import values
+from xcompose.spec import Expectation, values
 from xcompose.train.settings import UNKNOWN, Budget, Settings
 
 
@@ -14,14 +14,15 @@ def test_the_model_s_length_counts_where_training_has_none():
 
 
 def test_sections_become_plain_settings():
+    goal = (Expectation("bits_per_byte", "..2.5", values.Range(None, 2.5)),)
     train = {
-        "budget": values.Budget(90, "seconds"), "batch": 2, "lr": 0.1, "clip": None, "seed": 3, "recompute": True,
-        "eval": {"every": 7, "batches": 11}, "save": {"every": 13}, "goal": {"bits_per_byte": values.Range(None, 2.5)},
+        "budget": values.Budget(90, "seconds"), "batch": 2, "lr": 0.1, "clip": 0, "seed": 3, "recompute": True,
+        "eval": {"every": 7, "batches": 11}, "save": {"every": 13}, "goal": goal,
     }  # fmt: skip
 
     assert Settings.of(train, None) == Settings(
         amount=90, unit="seconds", batch=2, lr=0.1, clip=None, seed=3, recompute=True, eval_every=7, eval_batches=11,
-        save_every=13, goal={"bits_per_byte": values.Range(None, 2.5)},
+        save_every=13, goal=goal,
     )  # fmt: skip
 
 

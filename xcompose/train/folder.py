@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from xcompose.compose.weights import written_whole
 from xcompose.diagnostics import Diagnostic, SpecError
 
 
@@ -30,27 +30,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         SpecError: the disk is full, or the place cannot be written (XC089); an old file is left as it was.
     """
-    draft = path.with_name(path.name + ".part")
-    try:
-        with open(draft, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise SpecError(unwritten(path, len(data), error)) from error
-
-
-def unwritten(path: Path, size: int, error: OSError) -> Diagnostic:
-    """The finding about a file that could not be saved."""
-    kept = "the one saved before is untouched" if path.exists() else "nothing was left behind"
-    return Diagnostic(
-        "XC089",
-        f"cannot save '{path}' ({size:,} bytes): {error.strerror or error}; {kept}",
-        fixes=("make room or choose another folder, then go on with --resume",),
-        stage="train",
-    )
+    with written_whole(path) as draft:
+        draft.write_bytes(data)
 
 
 @attrs.frozen
@@ -162,7 +143,11 @@ class MetricsFile:
             with open(self.path, "a") as file:
                 file.write(line)
         except OSError as error:
-            raise SpecError(unwritten(self.path, len(line), error)) from error
+            reason = (error.strerror or str(error)).lower()
+            fix = "make room, then go on with --resume"
+            raise SpecError(
+                Diagnostic("XC089", f"cannot write {self.path}: {reason}", fixes=(fix,), stage="train")
+            ) from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from xcompose.compose.parts import Addon, Context
 from xcompose.compose.tasks import Task
 from xcompose.diagnostics import Diagnostic, PartError, SpecError
 from xcompose.registry import Registry, load
-from xcompose.spec import freeze
+from xcompose.spec import freeze, train_settings
 from xcompose.spec.model import Node, Spec
 from xcompose.train.learner import Work, random_state, restore_random
 from xcompose.train.settings import Settings
@@ -40,7 +40,8 @@ def prepare(spec: Spec, data: Path | None, registry: Registry | None = None) -> 
     """
     registry = registry or load()
     model_node, task_node = _both(spec)
-    settings = Settings.of(spec.train, model_node.options.get("length"))
+    how = train_settings(spec, registry.catalogue)
+    settings = Settings.of(how, model_node.options.get("length"))
     composer = Composer(registry, spec=spec.name)
     model = build_model(spec, seed=settings.seed, registry=registry)
     for stack in model.stacks().values():
@@ -50,14 +51,14 @@ def prepare(spec: Spec, data: Path | None, registry: Registry | None = None) -> 
     def part(node: Node) -> Any:
         return composer.build(composer.options(node), context)
 
-    for addon in spec.train.get("addons") or ():
+    for addon in how["addons"]:
         changed: Addon = part(addon)
         changed.apply(model)
     task: Task = part(task_node)
     splits = task.splits(data, settings.length, settings.seed)
     work = Work(
-        model=model, task=task, splits=splits, optimizer=part(spec.train["optimizer"]),
-        schedule=part(spec.train["schedule"]), settings=settings,
+        model=model, task=task, splits=splits, optimizer=part(how["optimizer"]),
+        schedule=part(how["schedule"]), settings=settings,
     )  # fmt: skip
     metrics = _try(model, task, splits.valid, task_node, spec.name)
     _refuse_unknown_goals(settings, metrics)
@@ -103,13 +104,14 @@ def _try(model: Model, task: Task, data: Any, node: Node, spec: str) -> list[str
 
 
 def _refuse_unknown_goals(settings: Settings, metrics: list[str]) -> None:
+    there = ", ".join(metrics)
     findings = [
         Diagnostic(
-            "XC060", f"the task has no metric '{goal}'", path=f"train.goal.{goal}", stage="train",
-            fixes=(f"it has: {', '.join(metrics)}",),
+            "XC060", f"the task has no metric '{goal.key}'", span=goal.span, path=goal.path, stage="train",
+            fixes=(f"it has: {there}",),
         )
         for goal in settings.goal
-        if goal not in metrics
+        if goal.key not in metrics
     ]  # fmt: skip
     if findings:
         raise SpecError(findings)

@@ -8,7 +8,7 @@ import logging
 import platform
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from xcompose.compose.model import Model
     from xcompose.registry import Registry
-    from xcompose.spec.model import Spec
+    from xcompose.spec.model import Expectation, Spec
     from xcompose.train.learner import Learner, Work
 
 NEEDED = ("lightning", "torchdata", "matplotlib")
@@ -228,15 +228,17 @@ def _result(
     )  # fmt: skip
 
 
-def missed_goals(goal: Mapping[str, Any], valid: Mapping[str, float]) -> tuple[Diagnostic, ...]:
+def missed_goals(goals: Iterable[Expectation], valid: Mapping[str, float]) -> tuple[Diagnostic, ...]:
     """A finding for each goal that the metrics at the end do not reach."""
-    found = []
-    for metric, wanted in goal.items():
-        if not wanted.holds(valid[metric]):
-            message = f"goal missed: {metric} is {valid[metric]:.4g}, expected {wanted}"
-            fix = "a larger train.budget, or a goal that this model can reach"
-            found.append(Diagnostic("XC088", message, path=f"train.goal.{metric}", fixes=(fix,), stage="train"))
-    return tuple(found)
+    return tuple(
+        Diagnostic(
+            "XC088", f"expected {goal.key} {goal.text}, found {valid[goal.key]:.4g}", span=goal.span, path=goal.path,
+            label="the goal is missed", fixes=("a larger train.budget, or a goal that this model can reach",),
+            stage="train",
+        )
+        for goal in goals
+        if not goal.value.holds(valid[goal.key])
+    )  # fmt: skip
 
 
 def finish(run: RunFolder, work: Work, result: RunResult) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from xcompose.spec.model import Expectation
+
 UNKNOWN = 10**9
 """Stands for the number of steps as long as nothing is known about it."""
 
@@ -56,14 +58,19 @@ class Settings:
     seed: int = 0
     recompute: bool = False
     """Whether layers are computed again in the backward pass, to save memory."""
-    goal: Mapping[str, Any] = attrs.field(factory=dict)
-    """By metric, the range it must end in."""
+    goal: tuple[Expectation, ...] = ()
+    """Metrics, and the range each must end in."""
 
     @classmethod
     def of(cls, train: Mapping[str, Any], length: int | None) -> Settings:
-        """From the `train` of a resolved spec; `length` is the model's own, used where `train` has none."""
-        plain = {"batch", "lr", "clip", "seed", "recompute"}
+        """From the `train` of a resolved spec; `length` is the model's own, used where `train` has none.
+
+        A clip of 0 does not clip.
+        """
+        plain = {"batch", "lr", "seed", "recompute"}
         values = {key: value for key, value in train.items() if key in plain}
+        if "clip" in train:
+            values["clip"] = train["clip"] or None
         if (budget := train.get("budget")) is not None:
             values |= {"amount": budget.amount, "unit": budget.unit}
         for section, key in (("eval", "every"), ("eval", "batches"), ("save", "every")):
@@ -72,7 +79,7 @@ class Settings:
         wanted = train.get("length") or length
         if wanted is not None:
             values["length"] = wanted
-        return cls(**values, goal=train.get("goal") or {})
+        return cls(**values, goal=tuple(train.get("goal") or ()))
 
     def budget(self, sequences: int) -> Budget:
         """How far it goes with so many sequences in an epoch; at least one step."""
