@@ -1,0 +1,71 @@
+"""xcompose train: from a spec to a run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xcompose.cli.common import (
+    SPEC_HELP,
+    Format,
+    FormatOption,
+    Sets,
+    console,
+    errors,
+    print_findings,
+    print_json,
+    print_plugin_problems,
+)
+
+EXAMPLE = "Example:  xcompose train specs/beyond/window-then-linear.xc.yaml@tiny --budget 2min"
+
+
+def run(
+    spec: Annotated[str, typer.Argument(help=SPEC_HELP)],
+    data: Annotated[
+        Path | None, typer.Option(help="file or folder to train on, instead of the task's own data")
+    ] = None,
+    run_: Annotated[Path | None, typer.Option("--run", help="the run's folder; default runs/NAME")] = None,
+    budget: Annotated[str | None, typer.Option(help="how long: 200 steps, 2min, 3 epochs; as train.budget")] = None,
+    set_: Sets = None,
+    resume: Annotated[bool, typer.Option(help="go on with a run that was stopped, exactly where it was")] = False,
+    overwrite: Annotated[bool, typer.Option(help="start afresh where there is a run already")] = False,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
+    format: FormatOption = Format.text,
+) -> None:
+    """Train a spec's model. The run's folder gets the frozen spec, weights, figures, a plot and checkpoints."""
+    from xcompose import registry
+    from xcompose.spec import load
+    from xcompose.train.run import train
+
+    sets = [*(set_ or ()), *([f"train.budget={budget}"] if budget else ())]
+    known = registry.load()
+    resolved = load(spec, sets, catalogue=known.catalogue)
+    print_plugin_problems()
+    result = train(
+        resolved,
+        run_ or Path("runs") / resolved.name,
+        data=data,
+        resume=resume,
+        overwrite=overwrite,
+        registry=known,
+        console=errors if format is Format.json else console,
+        accelerator=accelerator,
+    )
+    if format is Format.json:
+        print_json(result.as_json())
+    elif result.interrupted:
+        console.print(f"stopped at step {result.steps}; go on with --resume", markup=False)
+    else:
+        console.print(
+            f"\n{result.metric.replace('_', ' ')}: {result.valid[result.metric]:.3f} on held-out data", markup=False
+        )
+        console.print(
+            f'written to {result.folder}; next:  xcompose generate {result.folder} --prompt "def "', markup=False
+        )
+    if result.missed:
+        print_findings(result.missed)
+    if result.interrupted or result.missed:
+        raise typer.Exit(1)
