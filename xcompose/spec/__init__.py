@@ -4,6 +4,9 @@ from xcompose.spec.catalogue import Absence as Absence
 from xcompose.spec.catalogue import Catalogue as Catalogue
 from xcompose.spec.files import find_specs as find_specs
 from xcompose.spec.files import variants_of as variants_of
+from xcompose.spec.freeze import fingerprint as fingerprint
+from xcompose.spec.freeze import freeze as freeze
+from xcompose.spec.freeze import to_omegaconf as to_omegaconf
 from xcompose.spec.model import Expectation as Expectation
 from xcompose.spec.model import Layer as Layer
 from xcompose.spec.model import Node as Node

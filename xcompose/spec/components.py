@@ -59,13 +59,24 @@ def component(resolver: Resolver, place: Place, stack: Stack) -> Any:
     values: dict[str, Any] = {}
     heads = place.heads
     for option in sorted(reduced.schema.options, key=lambda o: o.name != "heads"):
-        below, options = option_place(resolver, attrs.evolve(place, heads=heads), reduced, option)
-        values[option.name] = resolver.typed(below, options)
+        values[option.name] = _option(resolver, attrs.evolve(place, heads=heads), reduced, option)
         if option.name == "heads" and reduced.options["heads"] and isinstance(values["heads"], int):
             heads = Fraction(values["heads"])
     if any(value is BROKEN for value in values.values()):
         return BROKEN
     return node(reduced, place, {option.name: values[option.name] for option in reduced.schema.options})
+
+
+def _option(resolver: Resolver, place: Place, reduced: Reduced, option: OptionSchema) -> Any:
+    below, stack = option_place(resolver, place, reduced, option)
+    if place.scope is not None and _is_inherited(place, option) and not reduced.options[option.name]:
+        resolver.trace.setdefault(below.path, stack)
+        return place.scope.value(option.name)
+    return resolver.typed(below, stack)
+
+
+def _is_inherited(place: Place, option: OptionSchema) -> bool:
+    return option.inherited and place.scope is not None and option.name in place.scope.options
 
 
 def node(reduced: Reduced, place: Place, values: dict[str, Any]) -> Node:
@@ -83,10 +94,8 @@ def option_place(resolver: Resolver, place: Place, reduced: Reduced, option: Opt
     below = place.below(
         option.name, option.type, default=option.default, option=option, owner=reduced.name, span=reduced.span
     )
-    if option.inherited and place.scope is not None and option.name in place.scope.options:
+    if place.scope is not None and _is_inherited(place, option):
         outer = place.scope.place(option.name)
-        if option.type.name != "component" and not stack:
-            return attrs.evolve(outer, path=below.path), place.scope.stack(option.name)
         return attrs.evolve(below, default=outer.default), stack + place.scope.stack(option.name)
     return below, stack
 
@@ -125,7 +134,9 @@ def _default(resolver: Resolver, place: Place, overlays: Stack) -> Stack:
 def _no_type(resolver: Resolver, place: Place, given: Given) -> NoReturn:
     names = resolver.catalogue.names(place.type.kind)
     fixes = (f"write type: {' or '.join(names[:4])}",) if 0 < len(names) <= 4 else ()
-    resolver.findings.refuse("XC012", f"'{place.name}' needs 'type'", given.key or given.span, path=place.path, fixes=fixes)
+    resolver.findings.refuse(
+        "XC012", f"'{place.name}' needs 'type'", given.key or given.span, path=place.path, fixes=fixes
+    )
 
 
 def _nothing_to_change(resolver: Resolver, place: Place, given: Given) -> NoReturn:
@@ -134,9 +145,7 @@ def _nothing_to_change(resolver: Resolver, place: Place, given: Given) -> NoRetu
     resolver.findings.refuse("XC012", message, given.key or given.span, path=place.path, fixes=fixes)
 
 
-def _find_type(
-    resolver: Resolver, place: Place, stack: Stack, overlays: Stack
-) -> tuple[_Type | None, _Type | None]:
+def _find_type(resolver: Resolver, place: Place, stack: Stack, overlays: Stack) -> tuple[_Type | None, _Type | None]:
     """The newest value that names a type, and a newer path that changes the type alone; collects what lies above."""
     renamed = None
     for given in resolver.unfold(place, stack):
@@ -189,9 +198,11 @@ def _look_up(resolver: Resolver, place: Place, named: _Type) -> tuple[ComponentS
     kind = place.type.kind
     found = resolver.catalogue.find(kind, named.name)
     if not isinstance(found, Found):
-        resolver.findings.refuse(
-            "XC013", found.message, named.span, found.label, fixes=found.fixes, path=place.path
-        )
+        label, fixes = found.label, found.fixes
+        first, dash, second = named.name.partition("-")
+        if dash and all(resolver.catalogue.get("pattern", name) for name in (first, second)):
+            label, fixes = "`-` between letters belongs to the name", (f"write {first} - {second}",)
+        resolver.findings.refuse("XC013", found.message, named.span, label, fixes=fixes, path=place.path)
     if found.short:
         resolver.findings.report(
             "XC013", f"'{named.name}' is short for '{found.name}'", named.span,
@@ -207,8 +218,14 @@ def _unknown(resolver: Resolver, place: Place, schema: ComponentSchema, overlays
     for given in mappings:
         for name, value in entries(given):
             if name not in names and name != "type":
-                stands = () if given is base.given else (Note("what stands here now", base.span),)
+                stands = () if given is base.given else (_stands(base),)
                 report_unknown(resolver, place, name, value, names, base.name, stands)
+
+
+def _stands(base: _Type) -> Note:
+    if base.given.source.role == "default":
+        return Note(f"'{base.name}' stands here, the default")
+    return Note("what stands here now", base.span)
 
 
 def report_unknown(
@@ -273,7 +290,11 @@ def _arguments(
         if schema.option(name) is None:
             report_unknown(resolver, place, name, below, [o.name for o in schema.options], call.name)
         elif name in found:
-            label = "the unnamed argument is this option too" if unnamed and schema.main and name == schema.main.name else ""
+            label = (
+                "the unnamed argument is this option too"
+                if unnamed and schema.main and name == schema.main.name
+                else ""
+            )
             resolver.findings.report("XC016", f"'{name}' is given twice", span, label, path=place.path)
         else:
             found[name] = [below]

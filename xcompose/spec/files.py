@@ -96,9 +96,7 @@ def gather(document: Document, variants: Sequence[str], sets: Sequence[str], fin
     return found
 
 
-def _override(
-    entry: tree.Entry, text: str, document: Document, sections: dict[str, Stack], findings: Findings
-) -> None:
+def _override(entry: tree.Entry, text: str, document: Document, sections: dict[str, Stack], findings: Findings) -> None:
     folder = document.place.parent if document.place else None
     source = Source(f"--set {text}", "set", TOP, paths=True, folder=folder)
     whole = Given(tree.Mapping((entry,), entry.value.span), source, patch=True)
@@ -306,11 +304,22 @@ def _not_there(name: str, place: Path, span: Span, findings: Findings) -> NoRetu
     findings.refuse("XC024", f"there is no file '{name}'", span, fixes=fixes)
 
 
-def named(resolver: Resolver, text: str, given: Given) -> str:
+class SpecName(str):
+    """Where another spec is: an absolute path, with its variants behind it."""
+
+    __slots__ = ()
+
+    def relative_to(self, folder: str | os.PathLike[str]) -> str:
+        """As a spec in `folder` names it."""
+        path, variants = split(self)
+        return "@".join([os.path.relpath(path, Path(folder).resolve()), *(["+".join(variants)] if variants else [])])
+
+
+def named(resolver: Resolver, text: str, given: Given) -> SpecName:
     """The path of a spec that an option names, with its variants."""
     name, variants = split(text)
     place, _, _ = find(name, given.span, given.source.folder, resolver.document, resolver.findings)
-    return "@".join([str(place), "+".join(variants)] if variants else [str(place)])
+    return SpecName("@".join([str(place), "+".join(variants)] if variants else [str(place)]))
 
 
 def find_specs(paths: Iterable[str | Path] = (), root: Path | None = None) -> list[Path]:

@@ -56,4 +56,3 @@ class Findings:
     @property
     def failed(self) -> bool:
         return any(d.severity == "error" for d in self.diagnostics)
-

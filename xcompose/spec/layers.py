@@ -176,7 +176,10 @@ def _element(resolver: Resolver, place: Place, given: Given, scope: Scope, chang
             return _Item(changes, count * own)
         case tree.Name(text=name) if name in heads(scope.blocks):
             return _Item(changes, count, use=given.holds(value))
-        case tree.Name() | tree.Call():
+        case tree.Name(text=name, span=span):
+            _known(resolver, place, name, given.at or span, scope)
+            return _Item(changes, count, mixer=given.holds(value))
+        case tree.Call():
             return _Item(changes, count, mixer=given.holds(value))
         case tree.Group(items=items):
             return _Item(changes, count, group=[given.holds(tree.List(items, value.span), f"{given.path}.layers")])
@@ -185,9 +188,21 @@ def _element(resolver: Resolver, place: Place, given: Given, scope: Scope, chang
     return _no_layer(resolver, place, given.holds(value))
 
 
+def _known(resolver: Resolver, place: Place, name: str, span: Span, scope: Scope) -> None:
+    """Refuse a bare name that is neither a block nor a mixer."""
+    names, mixers = heads(scope.blocks), resolver.catalogue.names("mixer")
+    if names and "/" not in name and resolver.catalogue.get("mixer", name) is None:
+        fixes = tuple(suggest(name, [*names, *mixers]))
+        resolver.findings.refuse("XC013", f"no block or mixer is called '{name}'", span, path=place.path, fixes=fixes)
+
+
 def _no_layer(resolver: Resolver, place: Place, given: Given) -> NoReturn:
     message = f"expected a layer, found {shape(given.value)}"
-    fixes = ("a group inside a list is written {repeat: 1, layers: [...]}",) if isinstance(given.value, tree.Sequence) else ()
+    fixes = (
+        ("a group inside a list is written {repeat: 1, layers: [...]}",)
+        if isinstance(given.value, tree.Sequence)
+        else ()
+    )
     resolver.findings.refuse("XC017", message, given.span, path=place.path, fixes=fixes)
 
 

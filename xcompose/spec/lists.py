@@ -55,7 +55,9 @@ def items(resolver: Resolver, place: Place, stack: Stack) -> list[Stack]:
                 notes = (Note("the list stands here", base.span),) if base else ()
                 count = f"{len(found)} item{'s' if len(found) != 1 else ''}, counted from 0"
                 message = f"there is no item {name} in '{place.name}'"
-                resolver.findings.report("XC026", message, given.key, f"the list has {count}", notes=notes, path=place.path)
+                resolver.findings.report(
+                    "XC026", message, given.key, f"the list has {count}", notes=notes, path=place.path
+                )
             else:
                 found[int(name)].insert(0, given)
     for item in found:

@@ -38,7 +38,9 @@ def follow(resolver: Resolver, reference: tree.Reference, given: Given, place: P
     trail = given.trail + tuple(looked.names)
     if len(trail) > CHAIN:
         names = " -> ".join(trail)
-        resolver.findings.refuse("XC022", f"more than {CHAIN} references in a chain", given.span, names, path=place.path)
+        resolver.findings.refuse(
+            "XC022", f"more than {CHAIN} references in a chain", given.span, names, path=place.path
+        )
     return [attrs.evolve(g, trail=trail) for g in stack]
 
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from xcompose.diagnostics import Diagnostic, Span
-from xcompose.schema import OptionSchema
+from xcompose.schema import REQUIRED, OptionSchema
 from xcompose.spec import components, files, layers, lists, tree
 from xcompose.spec.findings import BROKEN, Refused
 from xcompose.spec.merge import Fixed, Given, Stack, entries, heads, lookups
@@ -35,7 +35,9 @@ def scalar(resolver: Resolver, place: Place, stack: Stack) -> Any:
         value = _features(resolver, place, given, value)
     if place.type.name == "length" and given.source.role != "default":
         _hint(resolver, place, text, given.span)
-    wrong = check_bounds(place.option, value, given.span, place.path) if place.option and place.type.name in NUMBERS else None
+    if place.option is None or place.type.name not in NUMBERS:
+        return value
+    wrong = check_bounds(place.option, value, given.span, place.path)
     if wrong is not None:
         resolver.findings.add(wrong)
         raise Refused
@@ -63,8 +65,13 @@ def text_of(resolver: Resolver, place: Place, given: Given) -> str:
 
 
 def _features(resolver: Resolver, place: Place, given: Given, width: WidthValue) -> int:
-    dim = place.scope.dim() if place.scope is not None and width.relative else 1
-    if dim is BROKEN or not isinstance(dim, int):
+    dim = 1
+    if width.relative:
+        dim = place.scope.dim() if place.scope is not None else None
+    if dim is None:
+        message = f"'{width}' is a multiple of the model's width, and there is none"
+        resolver.findings.refuse("XC014", message, given.span, path=place.path)
+    if dim is BROKEN:
         raise Refused
     try:
         return width.of(dim)
@@ -132,9 +139,9 @@ def map_(resolver: Resolver, place: Place, stack: Stack) -> Any:
 def record(resolver: Resolver, place: Place, stack: Stack) -> Any:
     """A mapping with the keys of an option class."""
     found = mappings(resolver, place, stack)
-    if not found and place.type.optional:
-        return None
-    found += mappings(resolver, place, resolver.default(place)) if place.default else []
+    if not found and (place.type.optional or place.default is REQUIRED):
+        return None if place.type.optional else resolver.missing(place)
+    found += mappings(resolver, place, resolver.default(place)) if isinstance(place.default, dict) else []
     fields = {field.name: field for field in place.type.fields}
     unknown(resolver, place, found, fields, place.owner or place.name)
     values = {}

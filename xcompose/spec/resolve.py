@@ -179,7 +179,7 @@ class _Sections:
         stack = self._stack(name)
         place = Place(name, TEXT, stack[0].span if stack else self.resolver.origin, default=None)
         found = self.resolver.typed(place, stack)
-        return found if isinstance(found, str) else ""
+        return found.strip() if isinstance(found, str) else ""
 
     def _texts(self, name: str) -> tuple[str, ...]:
         stack = self._stack(name)

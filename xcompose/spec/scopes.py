@@ -72,9 +72,14 @@ class Scope:
         return self._values[name]
 
     def dim(self) -> Any:
-        """The model's width c, or `BROKEN`."""
+        """The model's width c, or `BROKEN`; None for a model without one."""
         model = self.resolver.scope
-        return BROKEN if model is None or "dim" not in model.options else model.value("dim")
+        return None if model is None or "dim" not in model.options else model.value("dim")
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether this is one layer: a model or section need not have what only layers need."""
+        return "layers" not in self.options and self.reduced is None
 
     @property
     def blocks(self) -> Stack:
@@ -92,11 +97,13 @@ class Scope:
         if name not in ("heads", "head_dim"):
             return None
         dim, parts = self.dim(), WIDTH_OF_A_HEAD if name == "heads" else self.value("heads")
-        if not isinstance(dim, int) or not isinstance(parts, int):
+        if dim is BROKEN or parts is BROKEN:
             return BROKEN
+        if dim is None or parts is None:
+            return None
         if dim % parts == 0:
             return dim // parts
-        return self._not_whole(name, dim, parts)
+        return self._not_whole(name, dim, parts) if self.is_layer else None
 
     def _not_whole(self, name: str, dim: int, parts: int) -> Any:
         findings, model = self.resolver.findings, self.resolver.scope
