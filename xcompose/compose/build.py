@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 import torch
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from xcompose.compose.composer import Composer
 from xcompose.compose.model import Model
@@ -49,8 +51,23 @@ def plan_model(spec: Spec | Node, *, registry: Registry | None = None) -> Model:
     Raises:
         SpecError: parts that refuse each other, all at once.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         return _assemble(spec, registry or load())
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves tensors as they are where a start would be drawn: on the meta device there is nothing to fill, and torch
+    imports its compiler to do so, which takes seconds."""
+
+    draws = frozenset(
+        {torch.Tensor.normal_, torch.Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_}
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if func in self.draws:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def _assemble(spec: Spec | Node, registry: Registry) -> Model:
@@ -61,8 +78,8 @@ def _assemble(spec: Spec | Node, registry: Registry) -> Model:
     options = composer.options(node)
     context = _context(options, composer)
     model: Model = composer.build(options, context)
-    init: Init = composer.build(options.init, context)
-    init(model)
+    starts: Init = composer.build(options.init, context)
+    starts(model)
     for addon in whole.addons if whole else ():
         built: Addon = composer.build(composer.options(addon), context)
         built.apply(model)

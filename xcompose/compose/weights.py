@@ -13,14 +13,22 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from xcompose.compose.build import build_model
+from xcompose.compose.model import Model
 from xcompose.compose.room import readable
 from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.registry import load as load_registry
+from xcompose.spec import freeze, load_text
 
 Chosen = Callable[[str], bool]
 
 
 def save_weights(
-    model: nn.Module, path: str | os.PathLike[str], *, only: Chosen | None = None, about: Mapping[str, str] | None = None
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    only: Chosen | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the parameters and buffers of a model.
 
@@ -30,7 +38,7 @@ def save_weights(
         model: any module; tensors that it uses several times are written once, under their first name.
         path: the file to write.
         only: chooses by name what is written; everything if None.
-        about: texts to keep beside the tensors, such as the spec.
+        about: texts to keep beside the tensors. The spec of a composed model is kept in any case.
 
     Raises:
         SpecError: XC089, the file cannot be written.
@@ -38,7 +46,7 @@ def save_weights(
     target = Path(path)
     tensors = {name: t.detach().cpu().contiguous() for name, t in _once(model).items() if only is None or only(name)}
     with written_whole(target) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt", **(about or {})})
+        safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt", **_origin(model), **(about or {})})
     return target
 
 
@@ -66,6 +74,27 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, only: Chosen
     with torch.no_grad():
         for name, tensor in wanted.items():
             tensor.copy_(found[name])
+
+
+def load_model(place: str | os.PathLike[str]) -> Model:
+    """The model that a run's folder or a file of weights holds, built from the spec that is kept there.
+
+    Raises:
+        SpecError: XC042, there is no such thing, it is damaged, or it does not say which model it belongs to.
+    """
+    path = Path(place)
+    if path.is_dir():
+        from xcompose.train.run import load_run
+
+        return load_run(path)[0]
+    texts = texts_of(path)
+    if "spec" not in texts:
+        fixes = ("build the model from its spec, then `load_weights(model, path)`",)
+        message = f"the weights in {path} do not say which spec they belong to"
+        raise SpecError(Diagnostic(code="XC042", message=message, fixes=fixes, stage="build"))
+    model = build_model(load_text(texts["spec"], texts["name"], catalogue=load_registry().catalogue))
+    load_weights(model, path)
+    return model.eval()
 
 
 def texts_of(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -124,6 +153,13 @@ def _mask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def _origin(model: nn.Module) -> dict[str, str]:
+    """The frozen spec of a composed model, so that a file of weights says what it belongs to."""
+    if not isinstance(model, Model) or model.spec is None:
+        return {}
+    return {"spec": freeze(model.spec), "name": model.spec.name}
 
 
 def _once(model: nn.Module) -> dict[str, Tensor]:
