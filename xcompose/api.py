@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from xcompose.attention.refusals import unstable_slots as unstable_slots
     from xcompose.compose.activations import Activation as Activation
     from xcompose.compose.activations import activation as activation
+    from xcompose.compose.combine import SideBySide as SideBySide
+    from xcompose.compose.combine import numbered as numbered
     from xcompose.compose.findings import Findings as Findings
     from xcompose.compose.model import Model as Model
     from xcompose.compose.model import OneStackModel as OneStackModel
@@ -93,6 +95,12 @@ if TYPE_CHECKING:
     from xcompose.compose.tasks import Splits as Splits
     from xcompose.compose.tasks import Task as Task
     from xcompose.compose.tasks import check_logits as check_logits
+    from xcompose.decode.cache import append as append
+    from xcompose.decode.cache import drop as drop
+    from xcompose.decode.cache import empty_cache as empty_cache
+    from xcompose.decode.cache import kept as kept
+    from xcompose.decode.pack import fill_rows as fill_rows
+    from xcompose.decode.pack import pack as pack
     from xcompose.train.corpus import ByteCorpus as ByteCorpus
     from xcompose.train.corpus import read_corpus as read_corpus
     from xcompose.train.labelled import LabelledCorpus as LabelledCorpus
@@ -104,9 +112,12 @@ _LAZY = {
     "xcompose.attention.learned": ("LearnedPattern", "SortedTiles", "Tags"),
     "xcompose.attention.kernel": ("KernelSums",),
     "xcompose.attention.layer": ("Everything", "SoftmaxReads", "head_groups"),
+    "xcompose.decode.cache": ("append", "drop", "empty_cache", "kept"),
+    "xcompose.decode.pack": ("fill_rows", "pack"),
     "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),
     "xcompose.attention.refusals": ("chooses_by_the_future", "needs_the_end", "unstable_slots"),
     "xcompose.compose.activations": ("Activation", "activation"),
+    "xcompose.compose.combine": ("SideBySide", "numbered"),
     "xcompose.compose.findings": ("Findings",),
     "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
     "xcompose.compose.options": ("ModelOptions", "OneStackOptions", "StackOptions"),

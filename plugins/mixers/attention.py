@@ -1,7 +1,7 @@
 """Attention: every row asks, and is answered by a weighted mean of values of the rows that its pattern lets it read.
 
 Maths    q = x W_q, k = x W_k, v = x W_v;  y = concat_h(o_h) W_o
-         o_i = sum_j w_ij v_j over the tokens that the pattern allows, and the slots of memory and recurrence, in one sum
+         o_i = sum_j w_ij v_j over tokens that the pattern allows, slots of the memory, and of the recurrence, in one
 Shapes   x, y (b n c);  q (b n h d);  k, v (b n g d), g divides h;  slots (b m g d)
 Cost     4 c h d for each row, and what pattern and score cost; a decoder keeps what later queries may read
 Limits   a kernel score reads all tokens alike: no pattern, no memory, no additive position, no dropout of weights
@@ -254,7 +254,7 @@ def refuse_pattern(options: AttentionOptions, context: Context, pattern: Pattern
         if chooses_by_the_future(part, context.causal):
             raise PartError(
                 f"a decoder cannot use pattern '{name}'",
-                label="the contents of the whole sequence decide who reads whom, so the future would choose for the past",
+                label="contents of the whole sequence decide who reads whom, so the future would choose for the past",
                 fixes=("use it in an encoder", "model.causal: value admits it, and gives up exact decoding"),
                 option="pattern",
             )  # fmt: skip

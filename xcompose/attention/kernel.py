@@ -7,7 +7,6 @@ T is the turn of a position, in the numerator only: turned features may be negat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xcompose.attention.layer import Answer, Everything, Project
+from xcompose.attention.layer import Answer, Everything, Project, Remembered
 from xcompose.attention.readable import readable
 from xcompose.attention.reads import Axis, Score
 from xcompose.compose.parts import Position, Visible
@@ -133,7 +132,7 @@ class KernelSums(nn.Module):
         y, sums = scan(self._features(q, axis, "query"), keys, self._wide(v), Sums(**state))
         return Answer(y.to(v.dtype), sums._asdict())
 
-    def remember(self, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> tuple[Any, Mapping[str, Tensor]]:
+    def remember(self, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Remembered:
         """The sums over a whole sequence, as a state that queries may `recall` again and again."""
         return total(self._features(k, axis, "key"), self._wide(v))._asdict(), {}
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from xcompose.attention.algebra import Intersection
 from xcompose.attention.attend import attend
 from xcompose.attention.pattern import Pattern, Run
-from xcompose.attention.reads import Axis, Read, Slots, Term
 from xcompose.attention.readable import readable
+from xcompose.attention.reads import Axis, Read, Slots, Term
 from xcompose.compose.parts import Memory, Position, Visible
 from xcompose.decode import cache
 
@@ -32,6 +32,10 @@ class Answer(NamedTuple):
     """(b n h e)"""
     state: Any = None
     losses: Mapping[str, Tensor] = {}
+
+
+Remembered = tuple[Any, Mapping[str, Tensor]]
+"""A state made of a whole sequence, to be recalled, and losses by name."""
 
 
 @attrs.frozen
@@ -102,7 +106,7 @@ class SomeHeads(Term):
         behind = self.total - self.first - self.count
         whole = torch.cat([self._blank(q, self.first), q, self._blank(q, behind)], 2)
         found = self.term.bias(whole, labels)
-        return found if found.shape[1] == 1 else found[:, self.first : self.first + self.count]
+        return found if found.ndim < 3 or found.shape[-3] == 1 else found[..., self.first : self.first + self.count, :, :]
 
     @staticmethod
     def _blank(q: Tensor, heads: int) -> Tensor:
@@ -144,16 +148,16 @@ class SoftmaxReads(nn.Module):
         g, d, e = self.shape
         k, v = like.new_zeros(batch, 0, g, d), like.new_zeros(batch, 0, g, e)
         x = like.new_zeros(batch, 0, like.shape[-1])
+        blank = [cache.empty_cache(batch, group.kv_heads, d, e, like) for group in self.groups]
         return {
-            "tokens": [
-                {} if group.pattern.empty else cache.empty(batch, group.kv_heads, d, e, like) for group in self.groups
-            ],
+            "tokens": [{} if group.pattern.empty else one for group, one in zip(self.groups, blank, strict=True)],
             "memory": [m.start(batch, *self._input(m, k, v, x)) for m in self.memories],
         }
 
     def extend(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, state: Any, project: Project) -> Answer:
         """Rows that continue a state; arguments as for `mix`."""
-        found = [m.extend(s, *self._input(m, k, v, x), axis) for m, s in zip(self.memories, state["memory"], strict=True)]
+        pairs = zip(self.memories, state["memory"], strict=True)
+        found = [m.extend(old, *self._input(m, k, v, x), axis) for m, old in pairs]
         turned = self._turned(k, axis.at)
         tokens, caches = [], []
         for group, old in zip(self.groups, state["tokens"], strict=True):
@@ -182,7 +186,7 @@ class SoftmaxReads(nn.Module):
             for group in self.groups
         )
 
-    def remember(self, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> tuple[Any, Mapping[str, Tensor]]:
+    def remember(self, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Remembered:
         """The slots of another sequence, as a state that queries of this one may `recall` again and again."""
         found = [m.slots(*self._input(m, k, v, x), axis) for m in self.memories]
         if all(group.pattern.empty for group in self.groups):
@@ -219,7 +223,11 @@ class SoftmaxReads(nn.Module):
             reads = [] if group.pattern.empty else [Read(slots=own, pattern=group.pattern, **mine)]
             for name, memory, slots in zip(self.names, self.memories, memories, strict=True):
                 reads.append(Read(slots=narrowed(slots, group), pattern=memory.pattern, name=name, **mine))
-            found.append(attend(reads, dropout=self.dropout, training=self.training))
+            reads = [read for read in reads if read.slots.k.shape[1]]
+            if reads:
+                found.append(attend(reads, dropout=self.dropout, training=self.training))
+            else:
+                found.append(own.v.new_zeros(*mine["q"].shape[:3], own.v.shape[3]))
         return torch.cat(found, 2) if len(found) > 1 else found[0]
 
     def _ready(self, found: Sequence[Slots], project: Project) -> list[Slots]:

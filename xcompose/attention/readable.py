@@ -35,7 +35,8 @@ def allowed(pattern: Pattern, spans: Spans, n: int, causal: bool, heads: int) ->
     """
     start, end, at = (np.asarray(s)[None] for s in spans)
     total = None if causal else n
-    query = Point(at=np.arange(n)[:, None], head=np.arange(heads)[:, None, None] if pattern.per_head else 0, total=total)
+    asking = np.arange(heads)[:, None, None] if pattern.per_head else 0
+    query = Point(at=np.arange(n)[:, None], head=asking, total=total)
     slot = Point(at=at, start=start, end=end, total=total)
     exact = pattern.selects == "position"
     found = np.asarray(pattern.allows(query, slot) if exact else True)

@@ -1,4 +1,4 @@
-"""What attention cannot be made of, found from patterns and spans before anything runs: reasons, in one sentence each."""
+"""What attention cannot be made of, found from patterns and spans before anything runs."""
 
 from __future__ import annotations
 

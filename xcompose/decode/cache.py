@@ -1,7 +1,7 @@
 """Keys and values that later queries may still read, with the time of each; batch first, rows at different times.
 
-A cache is a mapping of tensors: `k` (b m g d), `v` (b m g e), `at` (b m). Where a sequence has fewer slots than another,
-`at` is `NEVER`: such a slot lies in the future of every query, so the causal rule hides it.
+A cache is a mapping of tensors: `k` (b m g d), `v` (b m g e), `at` (b m). Where a sequence has fewer slots than
+another, `at` is `NEVER`: such a slot lies in the future of every query, so the causal rule hides it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xcompose.decode.pack import fill_rows, pack
 Cache = Mapping[str, Tensor]
 
 
-def empty(batch: int, groups: int, width: int, value_width: int, like: Tensor) -> dict[str, Tensor]:
+def empty_cache(batch: int, groups: int, width: int, value_width: int, like: Tensor) -> dict[str, Tensor]:
     """A cache without slots, of the type and on the device of `like`."""
     return {
         "k": like.new_zeros(batch, 0, groups, width),

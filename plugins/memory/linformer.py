@@ -1,0 +1,94 @@
+"""Linformer: keys and values of the whole sequence are projected to a fixed number of slots.
+
+Maths    K' = E K, V' = F V;  o_i = softmax(q_i K'^T / sqrt(d)) V'
+Shapes   k (b n g d);  v (b n g e);  E, F (r length), of which the first n columns serve;  K' (b r g d)
+Cost     time n r d for the projection and n r pairs a head;  2 r length parameters
+Limits   encoders only;  the model must state its `length`;  for relative positions all slots stand at 0, so use
+         positions that are added to the embedding
+Paper    Wang et al., Linformer, arXiv:2006.04768, s. 4; headwise sharing if not told otherwise
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from einops import einsum
+from torch import Tensor, nn
+
+from xcompose.api import (
+    Axis,
+    Component,
+    Context,
+    Count,
+    Everything,
+    Memory,
+    PartError,
+    Slots,
+    Spans,
+    fill_rows,
+    hookimpl,
+    option,
+    options,
+)
+
+
+@options
+class LinformerOptions:
+    """Linformer."""
+
+    rank: Count = option(main=True, at_least=1)
+    """Number of slots r."""
+    share: Literal["headwise", "key-value", "layerwise"] = option("headwise")
+    """What E and F serve: all heads of a layer; keys and values alike, too; all layers, too."""
+
+
+class Linformer(Memory):
+    """Two projections along the sequence."""
+
+    pattern = Everything()
+
+    def __init__(self, options: LinformerOptions, context: Context):
+        super().__init__()
+        if context.length is None:
+            raise PartError(
+                "memory 'linformer' needs the length of the model",
+                label="its projections have one column for each position", fixes=("model.length: 1Ki",),
+            )  # fmt: skip
+        self.rank, self.length = options.rank, context.length
+
+        def projection() -> nn.Linear:
+            return nn.Linear(self.length, self.rank, bias=False)
+
+        layerwise = options.share == "layerwise"
+        key = ("linformer", self.length, self.rank)
+        self.e = context.shared(key, projection) if layerwise else projection()
+        self.f = projection() if options.share == "headwise" else self.e
+
+    def spans(self, n: int) -> Spans:
+        whole = torch.zeros(self.rank, dtype=torch.long).numpy()
+        return Spans(whole, whole + n - 1, whole)
+
+    def slots(self, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Mapping[str, Tensor]]:
+        n = k.shape[1]
+        if n > self.length:
+            raise ValueError(f"a sequence of {n} tokens is longer than the {self.length} columns of memory 'linformer'")
+        weight = None
+        if axis.valid is not None:
+            k, v = fill_rows(k, axis.valid), fill_rows(v, axis.valid)
+            empty = ~axis.valid.any(1, keepdim=True).expand(-1, self.rank)
+            weight = torch.zeros_like(empty, dtype=k.dtype).masked_fill(empty, -torch.inf)
+        k = einsum(self.e.weight[:, :n], k, "r n, b n g d -> b r g d")
+        v = einsum(self.f.weight[:, :n], v, "r n, b n g e -> b r g e")
+        at = torch.zeros(self.rank, dtype=torch.long, device=k.device)
+        return Slots(k, v, at, start=at, end=at + n - 1, log_weight=weight), {}
+
+
+@hookimpl
+def components():
+    return [
+        Component(
+            kind="memory", name="linformer", options=LinformerOptions, build=Linformer, facts={"needs": ("length",)}
+        )
+    ]
