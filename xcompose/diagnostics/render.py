@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MOST = 50
 WIDTH = 140
+PATH = 100
 RANKS = {"error": 0, "warning": 1, "hint": 2}
 STYLES = {"error": "bold red", "warning": "bold yellow", "hint": "bold cyan", "gutter": "bold blue", "message": "bold",
           "": ""}  # fmt: skip
@@ -150,6 +151,7 @@ def _said(note: Note) -> str:
 def _snippet(
     arrow: str, span: Span, label: str, path: str, severity: str, margin: int, sources: Sources
 ) -> list[Piece]:
+    path = path if len(path) <= PATH else f"{path[: PATH // 2]}...{path[-PATH // 2 :]}"
     place = visible(f"{span.file}:{span.line}:{span.column}" + (f"   {path}" if path else ""))
     pieces: list[Piece] = [(f"\n{' ' * margin}{arrow} ", "gutter"), (place, "")]
     line = sources.line(span.file, span.line)

@@ -228,12 +228,19 @@ class Builder:
 
     def _refuse_nothing(self, frame: Frame, scalar: tree.Scalar) -> None:
         if frame.key is None:
-            self._add(
-                "XC009", "nothing stands behind this `-`", scalar.span, fixes=("write a value, or delete the line",)
-            )
+            here = "here" if frame.flow else "behind this `-`"
+            fixes = ("write a value, or delete the item",)
+            self._add("XC009", f"nothing stands {here}", self._before(scalar.span), fixes=fixes)
         elif frame.key.text:
             fixes = ("write a value, or delete the key",)
             self._add("XC009", f"nothing stands behind '{frame.key.text}:'", frame.key.span, fixes=fixes)
+
+    def _before(self, span: Span) -> Span:
+        """The sign in front of a text that is empty."""
+        at = self.lines.offset(span.line, span.column)
+        while at > 0 and self.text[at - 1 : at].isspace():
+            at -= 1
+        return self.lines.span(max(at - 1, 0), max(at, 1))
 
     def _put_key(self, frame: Frame, key: tree.Scalar) -> None:
         frame.key = key
@@ -241,7 +248,8 @@ class Builder:
             fixes = ("build on another spec with `extends`, share layers with `blocks`",)
             self._add("XC005", "a spec has no YAML merge keys, found `<<`", key.span, fixes=fixes)
         elif key.text == "":
-            self._add("XC007", "a key is a text, found nothing", key.span, fixes=("write a name before the `:`",))
+            fixes = ("write a name before the `:`",)
+            self._add("XC007", "a key is a text, found nothing", self._before(key.span), fixes=fixes)
         elif key.text in frame.keys:
             notes = (Note("first written here", frame.keys[key.text]),)
             fixes = ("keep one of them",)

@@ -16,7 +16,10 @@ from xcompose.spec.places import Lines
 from xcompose.spec.syntax import cut_text, syntax_finding
 
 REACH = 4_000
+MOST = 50
+LOOKED = 200
 CLOSERS = {"(": ")", "[": "]", "{": "}"}
+ENDINGS = {",": "a comma", "[": "a bracket", "{": "a brace", ":": "a colon"}
 MASKED = ",[]{}:"
 MASK = {ord(c): chr(0xE000 + i) for i, c in enumerate(MASKED)}
 UNMASK = {0xE000 + i: c for i, c in enumerate(MASKED)}
@@ -59,6 +62,11 @@ class Mender:
         self._others.append(syntax_finding(builder.error, self.lines))
         return False
 
+    @property
+    def full(self) -> bool:
+        """Whether there are so many cuts that what YAML says of the rest means nothing."""
+        return len(self._cuts) >= MOST
+
     def findings(self, document: tree.Tree | None) -> list[Diagnostic]:
         """All of them; with the tree of the masked text their fixes can say more."""
         found = [attrs.evolve(cut.finding, fixes=(self._fix(cut, document),)) for cut in self._cuts]
@@ -69,23 +77,29 @@ class Mender:
 
     def _new_cuts(self, pieces: list[Piece]) -> list[Cut]:
         found: list[Cut] = []
+        behind = looked = 0
         for piece in pieces:
-            if found and piece.start < found[-1].end:
+            if piece.start < behind or not self._is_open(piece):
                 continue
-            end = _whole(self.text, piece.start) if self._is_open(piece) else None
+            if looked == LOOKED or len(self._cuts) + len(found) == MOST:
+                break
+            looked += 1
+            end = _whole(self.text, piece.start)
             if end is not None and end > piece.end:
                 found.append(Cut(piece, end, self._cut_finding(piece)))
+                behind = end
         return found
 
     def _is_open(self, piece: Piece) -> bool:
+        at = self._cut_at(piece)
+        if self.text[at : at + 1] not in ENDINGS:
+            return False
         reference = piece.text.endswith("$") and self.text.startswith("{", piece.end)
         return reference or sum(piece.text.count(o) - piece.text.count(c) for o, c in CLOSERS.items()) > 0
 
     def _cut_finding(self, piece: Piece) -> Diagnostic:
-        at = piece.end
-        while self.text[at].isspace():
-            at += 1
-        what = {",": "a comma", "[": "a bracket", "{": "a brace"}[self.text[at]]
+        at = self._cut_at(piece)
+        what = ENDINGS[self.text[at]]
         inside = "{ }" if piece.frame.mapping else "[ ]"
         span = self.lines.span(piece.start, at + (self.text[at] == ","))
         label = f"YAML reads `{piece.text.translate(UNMASK)}` here, and then {self._next(at, piece.frame)}"
@@ -93,9 +107,16 @@ class Mender:
             "XC010", f"{what} inside {inside} ends the value", span, label, path=piece.path, stage="parse"
         )
 
+    def _cut_at(self, piece: Piece) -> int:
+        """Where the sign stands that ended a piece."""
+        at = piece.end
+        while at < len(self.text) - 1 and self.text[at].isspace():
+            at += 1
+        return at
+
     def _next(self, at: int, frame: Frame) -> str:
         if self.text[at] != ",":
-            return {"[": "a list", "{": "a mapping"}[self.text[at]]
+            return {"[": "a list", "{": "a mapping", ":": "the value of a key"}[self.text[at]]
         end = next((i for i in range(at + 1, len(self.text)) if self.text[i] in ",[]{}\n"), len(self.text))
         rest = self.text[at + 1 : end].strip().translate(UNMASK)
         return f"{'a key' if frame.mapping else 'an item'} `{rest}`"

@@ -46,8 +46,9 @@ def syntax_finding(error: Any, lines: Lines) -> Diagnostic:
     """One finding for a text that YAML cannot read."""
     problem, context = error.problem or "", error.context or ""
     text = lines.text
-    at = min(error.problem_mark.index if error.problem_mark else 0, max(len(text) - 1, 0))
-    opened = error.context_mark.index if error.context_mark else at
+    last = max(len(text) - 1, 0)
+    at = min(error.problem_mark.index if error.problem_mark else 0, last)
+    opened = min(error.context_mark.index, last) if error.context_mark else at
     found = _Finder(lines, text, at, opened)
     line = lines.line(lines.place(at)[0])
     if "\t" in line[: len(line) - len(line.lstrip())] or text[at : at + 1] == "\t":

@@ -62,7 +62,7 @@ def read(text: bytes | str, file: str) -> Parsed:
         document = builder.run()
         if not mender.mend(builder):
             break
-    errors = [*mender.findings(document), *builder.diagnostics]
+    errors = [*mender.findings(document), *([] if mender.full else builder.diagnostics)]
     if any(e.severity == "error" for e in errors):
         return Parsed(None, tuple(errors))
     if not isinstance(document, tree.Mapping):
