@@ -85,7 +85,7 @@ class Conv(Memory):
         return Slots(k, v, range(f - 1, m * f, f), start=range(0, m * f, f), log_weight=weight), {}
 
     def start(self, batch: int, k: Tensor, v: Tensor) -> Any:
-        blank = empty_cache(batch, *k.shape[2:], v.shape[3], k)
+        blank = empty_cache(batch, k.shape[2], k.shape[3], v.shape[3], k)
         return {"slots": blank, "tail": dict(blank)}
 
     def extend(self, state: Any, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Any, Mapping[str, Tensor]]:
@@ -133,6 +133,8 @@ class Null(Memory):
 
     def __init__(self, options: ConvOptions, context: Context):
         super().__init__()
+        assert context.kv_heads is not None, "a memory is built inside an attention"
+        assert context.head_dim is not None, "a memory is built inside an attention"
         shape = (1, context.kv_heads, context.head_dim)
         self.k = nn.Parameter(torch.zeros(shape)) if options.null == "learned" else None
         self.v = nn.Parameter(torch.zeros(shape)) if options.null == "learned" else None

@@ -98,4 +98,5 @@ def ragged(made: Mixer, x: Tensor, steps: Sequence[Sequence[int]], source: Sourc
 def sizes(state: Any) -> dict[str, tuple[int, ...]]:
     """The sizes per sequence of every tensor in a state, by its path joined with dots."""
     leaves, _ = pytree.tree_flatten_with_path(state)
-    return {".".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path): tuple(t.shape[1:]) for path, t in leaves}
+    steps = {path: [k.key if isinstance(k, pytree.MappingKey) else k.idx for k in path] for path, _ in leaves}
+    return {".".join(map(str, steps[path])): tuple(t.shape[1:]) for path, t in leaves}

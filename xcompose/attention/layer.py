@@ -106,7 +106,8 @@ class SomeHeads(Term):
         behind = self.total - self.first - self.count
         whole = torch.cat([self._blank(q, self.first), q, self._blank(q, behind)], 2)
         found = self.term.bias(whole, labels)
-        return found if found.ndim < 3 or found.shape[-3] == 1 else found[..., self.first : self.first + self.count, :, :]
+        alike = found.ndim < 3 or found.shape[-3] == 1
+        return found if alike else found[..., self.first : self.first + self.count, :, :]
 
     @staticmethod
     def _blank(q: Tensor, heads: int) -> Tensor:
@@ -129,12 +130,16 @@ class SoftmaxReads(nn.Module):
     ):  # fmt: skip
         super().__init__()
         self.names = tuple(memories)
-        self.memories = nn.ModuleList(memories.values())
+        self.memory = nn.ModuleList(memories.values())
         self.position, self.shape = position, shape
         self.scale, self.causal, self.dropout = scale, causal, dropout
         self.groups = [
             group._replace(pattern=restricted(group.pattern, [m.tokens for m in memories.values()])) for group in groups
         ]
+
+    @property
+    def memories(self) -> tuple[Memory, ...]:
+        return tuple(self.memory)  # type: ignore[arg-type]
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Answer:
         """A whole sequence: queries (b n h d), keys (b n g d), values (b n g e), rows (b n c)."""
@@ -216,18 +221,19 @@ class SoftmaxReads(nn.Module):
         turned = self.position.turn(q, axis.positions(q.device), "query")
         found = []
         for group, own in zip(self.groups, tokens, strict=True):
-            mine = dict(
-                q=turned[:, :, group.heads], queries=axis, causal=self.causal, scale=self.scale, terms=group.terms,
-                raw_q=q[:, :, group.heads],
-            )  # fmt: skip
-            reads = [] if group.pattern.empty else [Read(slots=own, pattern=group.pattern, **mine)]
+            sources = [] if group.pattern.empty else [("tokens", own, group.pattern)]
             for name, memory, slots in zip(self.names, self.memories, memories, strict=True):
-                reads.append(Read(slots=narrowed(slots, group), pattern=memory.pattern, name=name, **mine))
-            reads = [read for read in reads if read.slots.k.shape[1]]
-            if reads:
-                found.append(attend(reads, dropout=self.dropout, training=self.training))
-            else:
-                found.append(own.v.new_zeros(*mine["q"].shape[:3], own.v.shape[3]))
+                sources.append((name, narrowed(slots, group), memory.pattern))
+            reads = [
+                Read(
+                    turned[:, :, group.heads], axis, slots, pattern, self.causal, self.scale, group.terms,
+                    q[:, :, group.heads], name,
+                )
+                for name, slots, pattern in sources
+                if slots.k.shape[1]
+            ]  # fmt: skip
+            nothing = own.v.new_zeros(*q[:, :, group.heads].shape[:3], own.v.shape[3])
+            found.append(attend(reads, dropout=self.dropout, training=self.training) if reads else nothing)
         return torch.cat(found, 2) if len(found) > 1 else found[0]
 
     def _ready(self, found: Sequence[Slots], project: Project) -> list[Slots]:
