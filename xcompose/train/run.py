@@ -233,7 +233,7 @@ def missed_goals(goals: Iterable[Expectation], valid: Mapping[str, float]) -> tu
     return tuple(
         Diagnostic(
             "XC088", f"expected {goal.key} {goal.text}, found {valid[goal.key]:.4g}", span=goal.span, path=goal.path,
-            label="the goal is missed", fixes=("a larger train.budget, or a goal that this model can reach",),
+            fixes=("a larger train.budget, or a goal that this model can reach",),
             stage="train",
         )
         for goal in goals
