@@ -37,15 +37,22 @@ def suggest(
         also: names that other people use, with the name here.
     """
     found = []
+    names_here = list(candidates)
     known_as = {_plain(other): here for other, here in (also or {}).items()}.get(_plain(name))
     if known_as:
         found.append(f"xcompose calls it '{known_as}'")
+    known = set(names_here)
+    parts = name.split("-")
+    for at in range(1, len(parts)):
+        left, right = "-".join(parts[:at]), "-".join(parts[at:])
+        if left in known and right in known:
+            found.append(f"did you mean '{left} - {right}'? a '-' between letters belongs to the name")
     for kind, names in (elsewhere or {}).items():
         if kind != wanted and name in set(names):
             here = f", not {_article(wanted)} {wanted}" if wanted else ""
             found.append(f"'{name}' is {_article(kind)} {kind}{here}")
-    if not known_as:
-        near = nearest(name, candidates)
+    if not known_as and not any(sentence.startswith("did you mean") for sentence in found):
+        near = nearest(name, names_here)
         found += [f"did you mean {_either(near)}?"] if near else []
     return found[:MOST]
 

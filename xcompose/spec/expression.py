@@ -27,6 +27,7 @@ from xcompose.spec.tree import (
 )
 
 LEVELS = 32
+MENDED = 100
 CONSTANTS = {"true": "flag", "false": "flag", "null": "null"}
 
 
@@ -56,7 +57,7 @@ def parse_expression(scalar: Scalar, path: str = "") -> Expression:
     Raises:
         SpecError: with the first thing that is not well formed.
     """
-    parser = _Parser(scalar, path)
+    parser = _Parser(scalar, path, single=True)
     element = parser.element()
     if element.number is not None:
         reason = "a number and `*` stand before layers and groups of heads only"
@@ -107,8 +108,8 @@ def _unparse_operation(operation: Operation) -> str:
 
 
 class _Parser:
-    def __init__(self, scalar: Scalar, path: str):
-        self.scalar, self.path = scalar, path
+    def __init__(self, scalar: Scalar, path: str, single: bool = False):
+        self.scalar, self.path, self.single = scalar, path, single
         self._tokens = tokens(scalar, path)
         self._at = 0
         self._open: list[Token] = []
@@ -226,9 +227,7 @@ class _Parser:
             raise self.fail(token, f"`{text}` is not a name", reason)
         mended = text.lower().replace("_", "-").strip("-")
         fixes = (f"did you mean `{mended}`?",) if NAME.fullmatch(mended) else ()
-        label = (
-            "a name is words of small letters and digits, joined by `-`; a namespace ends in `/`, a version follows `@`"
-        )
+        label = "a name is small letters and digits, joined by `-`"
         raise self.fail(token, f"`{text}` is not a name", label, fixes)
 
     def _argument(self, before: list[Argument]) -> Argument:
@@ -307,12 +306,14 @@ class _Parser:
         return self.fail(token, f"expected {wanted} behind `{before}`, found {token.quoted}")
 
     def _missing_comma(self, wanted: str) -> SpecError:
-        token = self.here
+        token, before = self.here, self._tokens[self._at - 1]
         starts = token.kind in ("word", "number", "string", "reference") or token.text in "(["
         text = self.scalar.text
         fixes: tuple[str, ...] = ()
-        if starts and "\n" not in text.strip() and len(text) <= 100 and (self._open or wanted == "the end"):
-            fixes = (f"a comma is missing: {text[: token.start].strip()}, {text[token.start :].strip()}",)
+        if starts and len(text) <= MENDED and "\n" not in text.strip() and (self._open or not self.single):
+            left, right = text[: token.start].strip(), text[token.start :].strip()
+            times = before.kind == "number" and token.kind == "word"
+            fixes = (f"did you mean {left}*{right}?" if times else f"a comma is missing: {left}, {right}",)
         return self.fail(token, f"expected {wanted}, found {token.quoted}", fixes=fixes)
 
     def _stray_comma(self) -> SpecError:

@@ -101,7 +101,7 @@ class Mender:
         at = self._cut_at(piece)
         what = ENDINGS[self.text[at]]
         inside = "{ }" if piece.frame.mapping else "[ ]"
-        span = self.lines.span(piece.start, at + (self.text[at] == ","))
+        span = self.lines.span(piece.start, at + 1 if at == piece.end else piece.end)
         label = f"YAML reads `{piece.text.translate(UNMASK)}` here, and then {self._next(at, piece.frame)}"
         return Diagnostic(
             "XC010", f"{what} inside {inside} ends the value", span, label, path=piece.path, stage="parse"
@@ -122,12 +122,12 @@ class Mender:
         return f"{'a key' if frame.mapping else 'an item'} `{rest}`"
 
     def _fix(self, cut: Cut, document: tree.Tree | None) -> str:
-        first, last = cut.finding.span, self.lines.place(cut.end)
+        first = cut.finding.span
         assert first is not None
         expression = " ".join(self.content[cut.piece.start : cut.end].split())
-        if last[0] != first.line:
-            return f"put it in quotes: {_quoted(expression)}"
         beside = [c for c in self._cuts if c.finding.span is not None and c.finding.span.line == first.line]
+        if any(self.lines.place(c.end)[0] != first.line for c in beside):
+            return f"put it in quotes: {_quoted(expression)}"
         if len(beside) == 1 and document is not None:
             rewritten = self._as_expression(cut, document)
             if rewritten:

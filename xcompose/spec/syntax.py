@@ -117,7 +117,12 @@ class _Finder:
 
     def flow(self) -> Diagnostic:
         opener = self.text[self.opened]
-        closer = {"{": "}", "[": "]"}.get(opener, "}")
+        if opener not in "{[":
+            sign = self.text[self.at]
+            return self.finding(
+                f"expected a value, found `{sign}`", self.at, self.at + 1, fixes=(f"delete the `{sign}`",)
+            )
+        closer = "}" if opener == "{" else "]"
         new_line = "\n" in self.text[self.opened : self.at]
         if (new_line and self.text[self.at] == ":") or not self.text[self.at + 1 :].strip():
             return self.finding(f"`{opener}` is never closed", self.opened, self.opened + 1, "opened here")
@@ -135,6 +140,8 @@ class _Finder:
         if before.strip(" -"):
             fixes = ("put the whole value in quotes",)
             return self.finding(f"found `{rest}` behind a value that has ended", self.at, end, fixes=fixes)
+        if self.at == self.opened:
+            return self.finding(f"expected a key, found `{rest}`", self.at, end, fixes=("write a name before the `:`",))
         begun = (Note("the block begins here", self.lines.span(self.opened, self.rest(self.opened)[1])),)
         if column == self.lines.place(self.opened)[1]:
             wanted, found = ("a key", "a list item") if rest.startswith("-") else ("a list item", "a key")

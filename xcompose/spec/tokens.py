@@ -99,7 +99,9 @@ def _reference(scalar: Scalar, at: int, path: str) -> Token:
             scalar, inner, inner + 2, "a reference inside a reference", fixes=("write the path alone",), path=path
         )
     if end < 0:
-        raise fail(scalar, at, at + 2, "`${` is never closed", "opened here", (f"{text.rstrip()}}}",), path)
+        behind = at + 2 + len(re.match(r"[a-z0-9_.]*", text[at + 2 :])[0])  # type: ignore[index]
+        fixes = (f"{text[:behind].lstrip()}}}{text[behind:].rstrip()}",)
+        raise fail(scalar, at, at + 2, "`${` is never closed", "opened here", fixes, path)
     return Token("reference", text[at + 2 : end], at, end + 1)
 
 
