@@ -1,0 +1,105 @@
+"""What is true of a model before anything runs: counts, growths, layers, reach, lengths. All on the meta device."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import numpy as np
+
+from xcompose.compose.parts import Mixer
+from xcompose.cost.count import Cost, Parameters, counts, parameters, state_bytes
+from xcompose.cost.flow import visible
+from xcompose.cost.report import Growths, growths, length_of
+from xcompose.spec.model import Node
+from xcompose.verify.subject import Place, place_of
+
+USUAL = 1024
+"""The length at which an amount is read where neither the expectation nor the model states one."""
+FARTHEST = 8192
+"""The longest text whose reach is computed: a pair of positions takes a byte."""
+TRIED = (1, 2, 3, 5, 7, 16, 31, 33, 64, 100, 127, 256, 257)
+
+
+@attrs.frozen(eq=False, slots=False)
+class Facts:
+    """Facts of a model on the meta device, each worked out when asked for."""
+
+    model: Any
+    node: Node | None = None
+    counted: dict[tuple[int, bool], Cost] = attrs.field(factory=dict, repr=False)
+
+    @functools.cached_property
+    def parameters(self) -> Parameters:
+        return parameters(self.model)
+
+    @property
+    def layers(self) -> int:
+        return len(self.model.layers)
+
+    @functools.cached_property
+    def growths(self) -> Growths:
+        return growths(self.model)
+
+    @property
+    def length(self) -> int:
+        """Where amounts are read unless an expectation says otherwise."""
+        return length_of(self.model) or USUAL
+
+    def cost(self, n: int, training: bool = False) -> Cost:
+        """Counts at a length.
+
+        Raises:
+            ValueError: the model does not take it.
+        """
+        if (n, training) not in self.counted:
+            self.counted[n, training] = counts(self.model, n, training=training)
+        return self.counted[n, training]
+
+    def amount(self, kind: str, n: int) -> int:
+        """FLOPs of the forward pass (`time`), bytes of activations (`memory`) or of the decode state (`state`)."""
+        if kind == "state":
+            return state_bytes(self.model, n)
+        return self.cost(n, True).activations if kind == "memory" else self.cost(n).forward
+
+    def mixers(self) -> Iterator[tuple[str, Place, Mixer]]:
+        """Every outermost mixer: its path in the model, its place in the spec, itself."""
+        found: list[str] = []
+        for path, module in self.model.named_modules():
+            if isinstance(module, Mixer) and not any(path.startswith(f"{outer}.") for outer in found):
+                found.append(path)
+                kind = "cross" if "cross" in path.split(".") else "mixer"
+                yield path, place_of(path, kind, module, self.node), module
+
+    def reach(self, n: int) -> tuple[int, bool]:
+        """How many of n positions can reach the last output, and whether positions alone decide that."""
+        assert n <= FARTHEST
+        reached, exact = np.zeros(n, dtype=bool), True
+        reached[-1] = True
+        asked: dict[int, tuple[np.ndarray, bool]] = {}
+        own = [m for _, place, m in self.mixers() if place.kind == "mixer" and place.stack != "encoder"]
+        for mixer in reversed(own):
+            matrix, sure = asked.setdefault(id(mixer), visible(mixer, n))
+            reached, exact = reached | matrix[reached].any(0), exact and sure
+        return int(reached.sum()), exact
+
+    def takes(self, n: int) -> bool:
+        """Whether the model takes sequences of n."""
+        try:
+            self.cost(n)
+        except ValueError:
+            return False
+        return True
+
+    @functools.cached_property
+    def step(self) -> int:
+        """The model takes every length that is a multiple of this: 1 where it takes any."""
+        longest = length_of(self.model) or TRIED[-1]
+        if all(self.takes(n) for n in TRIED if n <= longest):
+            return 1
+        for step in range(2, longest + 1):
+            if self.takes(step) and all(self.takes(step * k) for k in (2, 3, 5) if step * k <= longest):
+                return step
+        return 0
