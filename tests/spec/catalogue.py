@@ -6,8 +6,24 @@ from typing import Any, Literal
 
 from xcompose.compose.options import ModelOptions, OneStackOptions
 from xcompose.schema import (
-    REQUIRED, AnyValue, Blocks, ComponentSchema, Count, Layers, Length, OptionSchema, Part, Real, Section, SpecRef, Text, Width,
-    option, option_schemas, options, type_of,
+    REQUIRED,
+    AnyValue,
+    Blocks,
+    ComponentSchema,
+    Count,
+    Layers,
+    Length,
+    OptionSchema,
+    Part,
+    Real,
+    Section,
+    SpecRef,
+    Text,
+    Width,
+    option,
+    option_schemas,
+    options,
+    type_of,
 )  # fmt: skip
 from xcompose.spec.catalogue import Catalogue
 
@@ -97,7 +113,8 @@ PATTERNS = [
     part("pattern", "strided", main("stride", Count, at_least=1)),
     part("pattern", "global", main("first", Count, 0), given("last", Count, 0)),
     part("pattern", "random", main("count", Count), given("block", Count, 1), given("seed", Count, 0)),
-    part("pattern", "summary", main("block", Count), given("last", Count), given("spread", Literal["none", "heads"], "none")),
+    part("pattern", "summary", main("block", Count), given("last", Count),
+         given("spread", Literal["none", "heads"], "none")),
     part("pattern", "axis", main("axis", Count)),
     part("pattern", "lsh", given("buckets", Count), given("rounds", Count, 1), given("chunk", Count),
          given("back", Count, 1), given("form", Literal["published", "strict"], "published")),
@@ -113,7 +130,8 @@ MIXERS = [
          given("shared_qk", bool, False), given("scale", Literal["head", "dim"], "head"), given("out", bool, True)),
     part("mixer", "heads", main("of", tuple[Part.mixer, ...], shares=True)),
     *(part("mixer", name, main("of", tuple[Part.mixer, ...])) for name in ("sum", "gate", "chain")),
-    part("mixer", "rows", given("share", tuple[Literal["q", "k", "v", "out"], ...], ()), main("of", tuple[RowsGroup, ...])),
+    part("mixer", "rows", given("share", tuple[Literal["q", "k", "v", "out"], ...], ()),
+         main("of", tuple[RowsGroup, ...])),
 ]  # fmt: skip
 SCORES = [
     part("score", "softmax"),
@@ -139,8 +157,8 @@ POSITIONS = [
     part("position", "none"), part("position", "rotary", also=("rope",)), part("position", "learned"),
     part("position", "sinusoidal"), part("position", "transformer-xl", given("clamp", Length | None, None)),
     part("position", "relative", given("clip", Count | None, None), given("values", bool, False)),
-    part("position", "axial", given("shape", tuple[Length, ...] | None, None), given("dims", tuple[Count, ...] | None, None),
-         given("join", Literal["sum", "concat"], "concat")),
+    part("position", "axial", given("shape", tuple[Length, ...] | None, None),
+         given("dims", tuple[Count, ...] | None, None), given("join", Literal["sum", "concat"], "concat")),
     part("position", "all", main("of", tuple[Part.position, ...])),
 ]  # fmt: skip
 ACT = given("act", Literal["gelu", "gelu-tanh", "quick-gelu", "relu", "silu"], "gelu")
@@ -151,7 +169,8 @@ REST = [
     part("norm", "layer"), part("norm", "rms", also=("rmsnorm",)), part("norm", "none"),
     part("residual", "pre-norm"), part("residual", "post-norm"),
     part("residual", "reversible", given("join", Literal["mean", "concat"], "mean")),
-    part("embedding", "tokens", given("rank", Count | None, None), given("norm", bool, False), given("types", Count, 0)),
+    part("embedding", "tokens", given("rank", Count | None, None), given("norm", bool, False),
+         given("types", Count, 0)),
     part("embedding", "vectors", main("width", Count)),
     part("output", "none"), part("output", "mlm", given("rank", Count | None, None)),
     part("output", "lm", given("tied", bool, True), given("bias", bool, False)),

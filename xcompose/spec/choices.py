@@ -30,7 +30,7 @@ def choices(resolver: Resolver, stack: Stack) -> dict[str, tuple[str, ...]]:
             continue
         except Nowhere:
             message = f"there is no place '{path}' to choose for"
-            resolver.findings.report("XC026", message, given[0].key or given[0].span)
+            resolver.findings.report("XC029", message, given[0].key or given[0].span)
     return found
 
 

@@ -13,6 +13,7 @@ from xcompose.diagnostics.suggest import suggest
 from xcompose.schema import ComponentSchema, OptionSchema, ValueType
 from xcompose.spec import tree
 from xcompose.spec.catalogue import Found
+from xcompose.spec.expression import unparse
 from xcompose.spec.findings import BROKEN
 from xcompose.spec.merge import Given, Stack, entries, lookup, lookups
 from xcompose.spec.model import Node
@@ -184,8 +185,6 @@ def _named(resolver: Resolver, place: Place, given: Given) -> _Type:
             label = f"'{operator}' joins patterns only, and here stands {place.wants}"
             message = f"expected {place.wants}, found components joined by '{operator}'"
             resolver.findings.refuse("XC017", message, given.at or span, label, path=place.path)
-        case tree.Group(items=(tree.Element(value=inner, number=None),)):
-            return _named(resolver, place, attrs.evolve(given, value=inner))
         case tree.Element(number=number) if number is not None:
             label = "a number and `*` stand before layers and groups of heads only"
             message = f"expected one {place.type.kind}, found '{number.text} *'"
@@ -205,7 +204,7 @@ def _look_up(resolver: Resolver, place: Place, named: _Type) -> tuple[ComponentS
         resolver.findings.refuse("XC013", found.message, named.span, label, fixes=fixes, path=place.path)
     if found.short:
         resolver.findings.report(
-            "XC013", f"'{named.name}' is short for '{found.name}'", named.span,
+            "XC019", f"'{named.name}' is short for '{found.name}'", named.span,
             "it stops working when a second plugin has that name", severity="warning", path=place.path,
             fixes=(f"write '{found.name}'",),
         )  # fmt: skip
@@ -237,7 +236,8 @@ def report_unknown(
     if "." in name:
         fixes = ("keys may be paths in variants and in files with `extends` only",)
     message = f"'{owner}' has no option '{name}'"
-    resolver.findings.report("XC011", message, given.key or given.span, path=place.path, fixes=fixes, notes=notes)
+    code = "XC029" if given.of_path else "XC011"
+    resolver.findings.report(code, message, given.key or given.span, path=place.path, fixes=fixes, notes=notes)
 
 
 def _bind(resolver: Resolver, place: Place, schema: ComponentSchema, given: Given, named: bool) -> dict[str, Stack]:
@@ -304,13 +304,12 @@ def _arguments(
 def _unnamed(
     resolver: Resolver, place: Place, schema: ComponentSchema, main: OptionSchema, unnamed: list[tree.Argument]
 ) -> tree.Element | tree.List | tree.Expression:
-    elements = tuple(a.value for a in unnamed)
+    elements = [a.value for a in unnamed]
     if main.type.name not in LISTS:
         if len(elements) > 1:
             others = [o.name for o in schema.options if not o.main]
             second = unnamed[1]
-            source = shape(second.value.value).strip("'")
-            fixes = tuple(f"name it: {name}={source}" for name in others[:1]) if len(others) == 1 else ()
+            fixes = (f"name it: {others[0]}={unparse(second.value)}",) if len(others) == 1 else ()
             label = f"the first one is '{main.name}'; every other option is named"
             message = f"'{schema.name}' takes one unnamed argument, found {len(elements)}"
             resolver.findings.refuse("XC016", message, second.span, label, path=place.path, fixes=fixes)
@@ -319,4 +318,4 @@ def _unnamed(
     nested = main.type.of is not None and main.type.of.name == "list"
     if isinstance(only, tree.List | tree.Reference) and not nested:
         return only
-    return tree.List(elements, unnamed[0].span)
+    return tree.List(tuple(elements), unnamed[0].span)

@@ -84,7 +84,7 @@ def expectations(
 def _elements(
     resolver: Resolver, place: Place, key: str, stack: Stack, newest: int, parse: Callable[[str], Any]
 ) -> list[Expectation]:
-    from xcompose.spec.lists import items, item_place
+    from xcompose.spec.lists import item_place, items
     from xcompose.spec.readers import text_of
 
     resolver.trace.setdefault(place.path, stack)

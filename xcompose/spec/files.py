@@ -107,7 +107,7 @@ def _override(entry: tree.Entry, text: str, document: Document, sections: dict[s
         if name in VARIED:
             sections[name] = [given, *sections.get(name, [])]
         else:
-            findings.report("XC025", f"'{name}' cannot be changed by an override", given.key)
+            findings.report("XC028", f"'{name}' cannot be changed by an override", given.key)
 
 
 def _name(document: Document) -> str:
@@ -176,7 +176,7 @@ def _variants(stack: Stack, findings: Findings) -> dict[str, Given]:
     for name, given in entries(stack[0], raw=True):
         if not VARIANT.fullmatch(name):
             message = f"a variant's name is snake_case, found '{name}'"
-            findings.report("XC025", message, given.key, fixes=("use lower-case letters, digits and _",))
+            findings.report("XC026", message, given.key, fixes=("use lower-case letters, digits and _",))
         elif not isinstance(given.value, tree.Mapping):
             findings.report("XC014", f"variant '{name}' wants a mapping of sections", given.span)
         else:
@@ -191,7 +191,7 @@ def _no_variant(document: Document, name: str, known: Iterable[str], findings: F
         fixes = (f"it has {', '.join(names[:6])}",)
     if not names:
         fixes = ("it has no variants",)
-    findings.report("XC025", f"{document.shown} has no variant '{name}'", fixes=fixes)
+    findings.report("XC026", f"{document.shown} has no variant '{name}'", fixes=fixes)
 
 
 def _bases(document: Document, given: Given, findings: Findings, chain: list[str]) -> dict[str, Stack]:
@@ -239,9 +239,9 @@ def _open(
     if str(place) in chain:
         circle = [*chain[chain.index(str(place)) :], str(place)]
         names = " -> ".join(Path(p).name for p in circle)
-        findings.refuse("XC024", f"specs extend each other: {names}", scalar.span)
+        findings.refuse("XC025", f"specs extend each other: {names}", scalar.span)
     if len(chain) >= FILES:
-        findings.refuse("XC024", f"more than {FILES} files in a chain of `extends`", scalar.span)
+        findings.refuse("XC025", f"more than {FILES} files in a chain of `extends`", scalar.span)
     try:
         return read_file(str(place), shown, boundary), variants
     except SpecError as error:
@@ -270,14 +270,14 @@ def find(
     if package:
         return _in_package(package[1], package[2], span, findings)
     if folder is None:
-        findings.refuse("XC024", "a spec that is in no file cannot name another file", span)
+        findings.refuse("XC025", "a spec that is in no file cannot name another file", span)
     if os.path.isabs(name):
         fixes = ("name it relative to this file",)
-        findings.refuse("XC024", f"the name of a spec is relative to this file, found '{name}'", span, fixes=fixes)
+        findings.refuse("XC025", f"the name of a spec is relative to this file, found '{name}'", span, fixes=fixes)
     place = (folder / name).resolve()
     if document.boundary is not None and not place.is_relative_to(document.boundary):
         label = f"the project ends at {document.boundary.name}/"
-        findings.refuse("XC024", f"'{name}' is outside the project", span, label)
+        findings.refuse("XC025", f"'{name}' is outside the project", span, label)
     shown = os.path.normpath(os.path.join(os.path.dirname(document.shown), name))
     if not place.is_file():
         _not_there(name, place, span, findings)
@@ -288,11 +288,11 @@ def _in_package(package: str, name: str, span: Span, findings: Findings) -> tupl
     found = importlib.util.find_spec(package)
     folders = list(found.submodule_search_locations or []) if found else []
     if not folders:
-        findings.refuse("XC024", f"no package '{package}' is installed", span)
+        findings.refuse("XC025", f"no package '{package}' is installed", span)
     folder = Path(folders[0]).resolve()
     place = (folder / (name if name.endswith(SUFFIX) else name + SUFFIX)).resolve()
     if not place.is_relative_to(folder):
-        findings.refuse("XC024", f"'{name}' is outside the package '{package}'", span)
+        findings.refuse("XC025", f"'{name}' is outside the package '{package}'", span)
     if not place.is_file():
         _not_there(name, place, span, findings)
     return place, f"{package}:{place.relative_to(folder).as_posix()}", folder
@@ -301,7 +301,7 @@ def _in_package(package: str, name: str, span: Span, findings: Findings) -> tupl
 def _not_there(name: str, place: Path, span: Span, findings: Findings) -> NoReturn:
     there = [p.name for p in place.parent.glob(f"*{SUFFIX}")] if place.parent.is_dir() else []
     fixes = tuple(suggest(place.name, there))
-    findings.refuse("XC024", f"there is no file '{name}'", span, fixes=fixes)
+    findings.refuse("XC025", f"there is no file '{name}'", span, fixes=fixes)
 
 
 class SpecName(str):

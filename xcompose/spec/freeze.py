@@ -133,14 +133,14 @@ class _Writer:
                 return value.relative_to(self.folder)
             case bool() | int() | float() | str() | None:
                 return value
-            case (Expectation(), *_):
+            case tuple() if value and isinstance(value[0], Expectation):
                 return self._expectations(value)
             case Mapping():
                 return {key: self.value(item) for key, item in value.items() if not _empty(item)}
-            case list() | tuple() if _is_layers(value) and value:
+            case tuple() if _is_layers(value):
                 return self.layers(value, {})
             case list() | tuple() if _is_shared(value):
-                return [{"share": share, "use": self.value(node)} for share, node in value]
+                return [{"shares": share, "use": self.value(node)} for share, node in value]
             case list() | tuple():
                 return [self.value(item) for item in value]
         return str(value)
@@ -177,7 +177,7 @@ class _Writer:
             case str():
                 bare = BARE.fullmatch(value) and value not in CONSTANTS
                 return value if bare else f'"{value}"' if QUOTABLE.fullmatch(value) else None
-            case list() | tuple() if _is_layers(value) and value:
+            case tuple() if _is_layers(value):
                 return None
             case list() | tuple() if _is_shared(value):
                 pairs = [(share, self._expression(node)) for share, node in value]

@@ -81,7 +81,7 @@ def _items(resolver: Resolver, place: Place, stack: Stack) -> list[tuple[str, St
             if int(name) >= len(found):
                 message = f"there is no item {name} in '{place.name}'"
                 label = f"'{place.name}' has {len(found)} as written, counted from 0"
-                resolver.findings.report("XC026", message, given.key, label, path=place.path)
+                resolver.findings.report("XC029", message, given.key, label, path=place.path)
             else:
                 found[int(name)].insert(0, given)
     return [(f"{place.path}.{number}", item) for number, item in enumerate(found)]
@@ -149,15 +149,25 @@ def _understand(resolver: Resolver, place: Place, stack: Stack, scope: Scope) ->
             changes.append(given)
             continue
         if isinstance(value, tree.Scalar):
-            elements = resolver.sequence(given)
-            if len(elements) > 1:
+            element, *more = resolver.sequence(given)
+            if more:
+                _only_positions(resolver, place, changes, 1 + len(more))
                 return [*changes, given]
-            given = given.holds(elements[0])
+            given = given.holds(element)
         item = _element(resolver, place, given, scope, changes)
         if isinstance(item, list):
             return item
         break
     return _changed(resolver, place, item, scope)
+
+
+def _only_positions(resolver: Resolver, place: Place, changes: Stack, count: int) -> None:
+    """Refuse changes of a whole item that is a sequence of several layers."""
+    for given in changes:
+        if not is_list_patch(given):
+            fixes = tuple(f"go on with a position: {place.path}.{number}" for number in (0, count - 1))
+            message = f"'{place.path}' is a sequence of {count} items"
+            resolver.findings.refuse("XC029", message, given.key or given.span, fixes=fixes, path=place.path)
 
 
 def _element(resolver: Resolver, place: Place, given: Given, scope: Scope, changes: Stack) -> _Item | Stack:

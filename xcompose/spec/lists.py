@@ -16,7 +16,7 @@ from xcompose.spec.merge import Given, Stack, entries, is_list_patch, is_null, l
 if TYPE_CHECKING:
     from xcompose.spec.resolver import Place, Resolver
 
-SHARE_KEYS = ("share", "use")
+SHARE_KEYS = ("shares", "use")
 SHARE = ValueType("count")
 
 
@@ -56,7 +56,7 @@ def items(resolver: Resolver, place: Place, stack: Stack) -> list[Stack]:
                 count = f"{len(found)} item{'s' if len(found) != 1 else ''}, counted from 0"
                 message = f"there is no item {name} in '{place.name}'"
                 resolver.findings.report(
-                    "XC026", message, given.key, f"the list has {count}", notes=notes, path=place.path
+                    "XC029", message, given.key, f"the list has {count}", notes=notes, path=place.path
                 )
             else:
                 found[int(name)].insert(0, given)
@@ -90,7 +90,7 @@ def _shared(resolver: Resolver, place: Place, found: list[Stack]) -> Any:
     shares, stacks = [], []
     for number, item in enumerate(found):
         share, stack = unshare(item)
-        below = place.below(f"{number}.share", SHARE, default=1, owner=place.owner)
+        below = place.below(f"{number}.shares", SHARE, default=1, owner=place.owner)
         shares.append(1 if share is None else resolver.typed(below, [share]))
         stacks.append(stack)
         _only_share_keys(resolver, place, item)
@@ -108,7 +108,7 @@ def _shared(resolver: Resolver, place: Place, found: list[Stack]) -> Any:
 def unshare(stack: Stack) -> tuple[Given | None, Stack]:
     """The share of an item, if it is written, and what was given for its component.
 
-    An item is `3*a`, or a mapping `{share: 3, use: a}`, or what the component itself would be.
+    An item is `3*a`, or a mapping `{shares: 3, use: a}`, or what the component itself would be.
     """
     share, component = None, []
     for given in stack:
@@ -116,8 +116,8 @@ def unshare(stack: Stack) -> tuple[Given | None, Stack]:
         if isinstance(value, tree.Element) and value.number is not None:
             share = share or given.holds(value.number)
             component.append(given.holds(value.value))
-        elif isinstance(value, tree.Mapping) and (lookup(given, "use") or lookup(given, "share")):
-            share = share or next(iter(lookup(given, "share")), None)
+        elif isinstance(value, tree.Mapping) and (lookup(given, "use") or lookup(given, "shares")):
+            share = share or next(iter(lookup(given, "shares")), None)
             component += lookup(given, "use")
         else:
             component.append(given)
@@ -138,7 +138,7 @@ def _whole(resolver: Resolver, place: Place, found: list[Stack], shares: list[in
     """Whether the shares give each group a whole number of heads."""
     if not total or 0 in shares:
         span = found[shares.index(0)][0].span if found else place.span
-        resolver.findings.report("XC018", "a group of heads needs a share of at least 1", span, path=place.path)
+        resolver.findings.report("XC015", "a group of heads needs a share of at least 1", span, path=place.path)
         return False
     if place.heads is None or all((place.heads * share / total).denominator == 1 for share in shares):
         return True
@@ -148,5 +148,5 @@ def _whole(resolver: Resolver, place: Place, found: list[Stack], shares: list[in
     message = f"{place.heads} heads cannot be shared {written}"
     label = f"the shares add up to {total}, which does not divide {place.heads} into whole groups"
     fixes = (f"use shares that add up to a divisor of {place.heads}",)
-    resolver.findings.report("XC018", message, found[0][0].span, label, fixes=fixes, path=place.path)
+    resolver.findings.report("XC015", message, found[0][0].span, label, fixes=fixes, path=place.path)
     return False

@@ -104,10 +104,9 @@ class _Looked:
             if here.place.type.name in NUMBERS and isinstance(value, int):
                 return value
             return self._keep(Fixed(value, self.given.span), [Given(Fixed(value, self.given.span), self.given.source)])
-        if here.place is not None:
-            stack = here.stack or resolver.default(here.place)
-        else:
-            stack = here.stack
+        stack = here.stack
+        if not stack and here.place is not None:
+            stack = resolver.default(here.place)
         if not stack:
             raise Nowhere
         newest = stack[0].value

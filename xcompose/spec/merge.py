@@ -67,14 +67,16 @@ class Given:
     """Where its key stands."""
     inside: tree.Call | None = None
     """The component whose argument it is."""
+    of_path: bool = False
+    """Whether its key is part of a path."""
 
     @property
     def span(self) -> Span:
         return self.at or self.value.span
 
-    def holds(self, value: tree.Tree | tree.Expression | tree.Element, path: str = "", **changes: Any) -> Given:
+    def holds(self, value: tree.Tree | tree.Expression | tree.Element | Fixed, path: str = "", **changes: Any) -> Given:
         """A value inside this one."""
-        changes = {"patch": False, "key": None, "inside": None, **changes}
+        changes = {"patch": False, "key": None, "inside": None, "of_path": False, **changes}
         return attrs.evolve(self, value=plain(value), path=path or self.path, **changes)
 
 
@@ -99,11 +101,17 @@ def entries(given: Given, raw: bool = False) -> Iterator[tuple[str, Given]]:
             continue
         head, dot, rest = text.partition(".")
         if raw or not dot or not (given.source.paths or given.patch):
-            yield text, given.holds(entry.value, join(given.path, text), key=given.at or entry.key.span)
+            yield (
+                text,
+                given.holds(entry.value, join(given.path, text), key=given.at or entry.key.span, of_path=given.patch),
+            )
             continue
         key = attrs.evolve(entry.key, text=rest, span=_behind(entry.key, len(head) + 1), places=())
         below = tree.Mapping((tree.Entry(key, entry.value),), entry.value.span)
-        yield head, given.holds(below, join(given.path, head), patch=True, key=_upto(entry.key, len(head)))
+        yield (
+            head,
+            given.holds(below, join(given.path, head), patch=True, key=_upto(entry.key, len(head)), of_path=True),
+        )
 
 
 def lookup(given: Given, name: str, raw: bool = False) -> Stack:

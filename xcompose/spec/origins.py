@@ -84,4 +84,4 @@ def why(spec: Spec, path: str) -> tuple[Origin, ...]:
     if path in spec.origins:
         return spec.origins[path]
     fixes = tuple(suggest(path, spec.origins))
-    raise SpecError(Diagnostic("XC026", f"{spec.name} has no place '{path}'", fixes=fixes, stage="schema"))
+    raise SpecError(Diagnostic("XC029", f"{spec.name} has no place '{path}'", fixes=fixes, stage="schema"))

@@ -24,11 +24,22 @@ NESTING = 90
 NODES = 20_000
 
 NAMED = {
-    "count": "a count", "length": "a length", "real": "a number", "width": "a width", "flag": "true or false",
-    "word": "a word", "text": "text", "budget": "a budget", "layers": "layers", "blocks": "a mapping of names to layers",
-    "section": "a mapping", "spec": "the name of a spec", "list": "a list", "map": "a mapping", "record": "a mapping",
+    "count": "a count",
+    "length": "a length",
+    "real": "a number",
+    "width": "a width",
+    "flag": "true or false",
+    "text": "text",
+    "budget": "a budget",
+    "layers": "layers",
+    "blocks": "a mapping of names to layers",
+    "section": "a mapping",
+    "spec": "the name of a spec",
+    "list": "a list",
+    "map": "a mapping",
+    "record": "a mapping",
     "any": "a value",
-}  # fmt: skip
+}
 
 
 @attrs.frozen(eq=False)
@@ -101,7 +112,7 @@ class Resolver:
         try:
             if self._depth > NESTING:
                 span = stack[0].span if stack else place.span
-                self.findings.refuse("XC027", f"components nest deeper than {NESTING} levels", span, path=place.path)
+                self.findings.refuse("XC008", f"components nest deeper than {NESTING} levels", span, path=place.path)
             self._twice(place, stack)
             return READERS[place.type.name](self, place, stack)
         except Refused:
