@@ -41,6 +41,10 @@ from xcompose.schema import options as options
 
 if TYPE_CHECKING:
     from xcompose.attention.attend import attend as attend
+    from xcompose.attention.checks import between_clocks as between_clocks
+    from xcompose.attention.checks import prefix_stable as prefix_stable
+    from xcompose.attention.checks import selection as selection
+    from xcompose.attention.checks import spans_are_prefix as spans_are_prefix
     from xcompose.attention.kernel import KernelSums as KernelSums
     from xcompose.attention.layer import Everything as Everything
     from xcompose.attention.layer import SoftmaxReads as SoftmaxReads
@@ -54,9 +58,6 @@ if TYPE_CHECKING:
     from xcompose.attention.reads import Score as Score
     from xcompose.attention.reads import Slots as Slots
     from xcompose.attention.reads import Term as Term
-    from xcompose.attention.refusals import chooses_by_the_future as chooses_by_the_future
-    from xcompose.attention.refusals import needs_the_end as needs_the_end
-    from xcompose.attention.refusals import unstable_slots as unstable_slots
     from xcompose.compose.activations import Activation as Activation
     from xcompose.compose.activations import activation as activation
     from xcompose.compose.combine import SideBySide as SideBySide
@@ -110,12 +111,12 @@ if TYPE_CHECKING:
 _LAZY = {
     "xcompose.attention.attend": ("attend",),
     "xcompose.attention.learned": ("LearnedPattern", "SortedTiles", "Tags"),
+    "xcompose.attention.checks": ("between_clocks", "prefix_stable", "selection", "spans_are_prefix"),
     "xcompose.attention.kernel": ("KernelSums",),
     "xcompose.attention.layer": ("Everything", "SoftmaxReads", "head_groups"),
     "xcompose.decode.cache": ("append", "drop", "empty_cache", "kept"),
     "xcompose.decode.pack": ("fill_rows", "pack"),
     "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),
-    "xcompose.attention.refusals": ("chooses_by_the_future", "needs_the_end", "unstable_slots"),
     "xcompose.compose.activations": ("Activation", "activation"),
     "xcompose.compose.combine": ("SideBySide", "numbered"),
     "xcompose.compose.findings": ("Findings",),

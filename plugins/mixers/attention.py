@@ -36,13 +36,14 @@ from xcompose.api import (
     SoftmaxReads,
     Source,
     Visible,
-    chooses_by_the_future,
+    between_clocks,
     head_groups,
     hookimpl,
-    needs_the_end,
     option,
     options,
-    unstable_slots,
+    prefix_stable,
+    selection,
+    spans_are_prefix,
 )
 
 
@@ -235,29 +236,21 @@ def refuse_pattern(options: AttentionOptions, context: Context, pattern: Pattern
                 fixes=("pattern=none reads the memory alone", "pattern=dense reads all tokens, too"), option="memory",
             )  # fmt: skip
         return
-    name = context.name(options.pattern)
-    if context.role == "cross" and not pattern.crosses and not pattern.empty:
-        raise PartError(
-            f"cross-attention cannot use pattern '{name}'",
-            label="positions of the source and of the target are on different clocks, so their distance means nothing",
-            fixes=("pattern=dense",), option="pattern",
-        )  # fmt: skip
-    if context.role == "cross" or context.causal == "none":
+    name, heads = context.name(options.pattern), context.heads or options.heads or heads_of(context.dim)
+    if context.role == "cross":
+        if reason := between_clocks(pattern, heads):
+            raise PartError(
+                f"cross-attention cannot use pattern '{name}'", label=reason, fixes=("pattern=dense",), option="pattern"
+            )
         return
-    for _, part in pattern.groups(context.heads or options.heads or heads_of(context.dim)):
-        if needs_the_end(part):
-            raise PartError(
-                f"a decoder cannot use pattern '{name}' with this option",
-                label="it counts from the end of the text, which a decoder does not know yet",
-                fixes=("count from the start: global(first=...)",), option="pattern",
-            )  # fmt: skip
-        if chooses_by_the_future(part, context.causal):
-            raise PartError(
-                f"a decoder cannot use pattern '{name}'",
-                label="contents of the whole sequence decide who reads whom, so the future would choose for the past",
-                fixes=("use it in an encoder", "model.causal: value admits it, and gives up exact decoding"),
-                option="pattern",
-            )  # fmt: skip
+    if context.causal == "none":
+        return
+    if reason := prefix_stable(pattern, heads):
+        fixes = ("count from the start: global(first=...)", "use it in an encoder")
+        raise PartError(f"a decoder cannot use pattern '{name}'", label=reason, fixes=fixes, option="pattern")
+    if reason := selection(pattern, context.causal, heads):
+        fixes = ("use it in an encoder", "model.causal: value admits it, and gives up exact decoding")
+        raise PartError(f"a decoder cannot use pattern '{name}'", label=reason, fixes=fixes, option="pattern")
 
 
 def refuse_memories(
@@ -268,13 +261,15 @@ def refuse_memories(
         return
     for name, memory in memories.items():
         kind = name.partition(" ")[0]
-        reason = unstable_slots(memory)
-        if needs_the_end(memory.pattern):
-            reason = "its pattern counts from the end of the text, which a decoder does not know yet"
+        reason = (
+            spans_are_prefix(memory.spans)
+            or prefix_stable(memory.pattern)
+            or selection(memory.pattern, context.causal)
+        )
         if reason:
             raise PartError(
                 f"a decoder cannot use {kind} '{context.name(getattr(options, kind))}'", label=reason,
-                fixes=("use it in an encoder", "a causal summary: conv(factor=3)"), option=kind,
+                fixes=("use it in an encoder", "a causal summary: conv(3)"), option=kind,
             )  # fmt: skip
 
 

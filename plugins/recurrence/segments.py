@@ -28,9 +28,12 @@ from xcompose.api import (
     Memory,
     PartError,
     Pattern,
+    Point,
     Run,
     Slots,
     Spans,
+    Steady,
+    Tiles,
     append,
     drop,
     hookimpl,
@@ -56,13 +59,16 @@ class OwnSegment(Pattern):
 
     length: int
 
-    def allows(self, q, k):
+    def allows(self, q: Point, k: Point) -> Any:
         return q.at // self.length == k.at // self.length
 
-    def cover(self, queries, keys, causal):
+    def cover(self, queries: range, keys: range, causal: bool) -> Tiles:
         return segment_tiles(queries, self.length, 0, self.length)
 
-    def last_reader(self, at):
+    def steady(self, length: int) -> Steady:
+        return Steady(self.length)
+
+    def last_reader(self, at: Any) -> Any:
         return at // self.length * self.length + self.length - 1
 
 
@@ -73,20 +79,23 @@ class EarlierRows(Pattern):
     length: int
     memory: int
 
-    def allows(self, q, k):
+    def allows(self, q: Point, k: Point) -> Any:
         begin = q.at // self.length * self.length
         return (k.at < begin) & (k.at >= begin - self.memory)
 
-    def cover(self, queries, keys, causal):
+    def cover(self, queries: range, keys: range, causal: bool) -> Tiles:
         return segment_tiles(queries, self.length, self.memory, self.memory)
 
-    def last_reader(self, at):
+    def steady(self, length: int) -> Steady:
+        return Steady(self.length)
+
+    def last_reader(self, at: Any) -> Any:
         """The end of the last segment that begins after the row and at most `memory` behind it."""
         begin = (at + self.memory) // self.length * self.length
         return at + (begin > at) * (begin + self.length - 1 - at)
 
 
-def segment_tiles(queries: range, length: int, back: int, cols: int) -> tuple[Run, ...]:
+def segment_tiles(queries: range, length: int, back: int, cols: int) -> Tiles:
     """One tile for each segment of the queries, with the keys from `back` before its start."""
     if not queries or not cols:
         return ()

@@ -14,8 +14,7 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xcompose.attention.layer import Answer, Everything, Project, Remembered
-from xcompose.attention.readable import readable
+from xcompose.attention.layer import Answer, Everything, Project, Remembered, declared
 from xcompose.attention.reads import Axis, Score
 from xcompose.compose.parts import Position, Visible
 
@@ -144,7 +143,7 @@ class KernelSums(nn.Module):
         return {name: tuple(t.shape[1:]) for name, t in state.items()}
 
     def visible(self, n: int) -> tuple[Visible, ...]:
-        return (readable(Everything(), (), n, self.causal, slice(0, self.heads)),)
+        return (declared(Everything(), (), n, self.causal, slice(0, self.heads)),)
 
     def _features(self, t: Tensor, axis: Axis, side: Literal["query", "key"]) -> Features:
         """A query's own scale stands above and below the line, so it is left out; a key's is part of its features."""

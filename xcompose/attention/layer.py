@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from xcompose.attention.algebra import Intersection
 from xcompose.attention.attend import attend
-from xcompose.attention.pattern import Pattern, Run
-from xcompose.attention.readable import readable
+from xcompose.attention.pattern import Pattern, Point, Steady, Tiles
 from xcompose.attention.reads import Axis, Read, Slots, Term
+from xcompose.attention.visible import Places, visible_matrix, visible_positions
 from xcompose.compose.parts import Memory, Position, Visible
 from xcompose.decode import cache
 
@@ -45,16 +45,14 @@ class Everything(Pattern):
     crosses = True
     full = True
 
-    def allows(self, q, k):
-        return (q.at == q.at) & (k.at == k.at)
+    def allows(self, q: Point, k: Point) -> Any:
+        return (q.at - k.at) * 0 == 0
 
-    def cover(self, queries, keys, causal):
-        return (
-            Run(
-                count=1, rows=len(queries), cols=len(keys), q_start=queries.start, q_step=0, k_start=keys.start,
-                k_step=0,
-            ),
-        )  # fmt: skip
+    def cover(self, queries: range, keys: range, causal: bool) -> Tiles:
+        return tuple(attrs.evolve(tile, allows=None) for tile in super().cover(queries, keys, causal))
+
+    def steady(self, length: int) -> Steady:
+        return Steady()
 
 
 class Group(NamedTuple):
@@ -186,10 +184,8 @@ class SoftmaxReads(nn.Module):
         return shapes
 
     def visible(self, n: int) -> tuple[Visible, ...]:
-        return tuple(
-            readable(group.pattern, [(m.pattern, m.spans(n)) for m in self.memories], n, self.causal, group.heads)
-            for group in self.groups
-        )
+        slots = [(m.pattern, m.spans(n)) for m in self.memories]
+        return tuple(declared(group.pattern, slots, n, self.causal, group.heads) for group in self.groups)
 
     def remember(self, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Remembered:
         """The slots of another sequence, as a state that queries of this one may `recall` again and again."""
@@ -258,6 +254,21 @@ class SoftmaxReads(nn.Module):
     @staticmethod
     def _input(memory: Memory, k: Tensor, v: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         return (x, x) if memory.level == "rows" else (k, v)
+
+
+def declared(
+    pattern: Pattern, memories: Sequence[tuple[Pattern, Places]], n: int, causal: bool, heads: slice
+) -> Visible:
+    """What a group of heads may read in a sequence of n: directly, or through slots that stand for positions.
+
+    Where heads differ, what any of them may read. A slot that belongs to no position makes nothing visible.
+    """
+    count = heads.stop - heads.start
+    found = visible_matrix(pattern, n, causal, count).any(0)
+    for own, spans in memories:
+        found = found | visible_positions(own, n, causal, spans, count).any(0)
+    label = f"heads {heads.start}-{heads.stop - 1}" if count > 1 else f"head {heads.start}"
+    return Visible(label, count, found, not any(one.learned for one in (pattern, *(own for own, _ in memories))))
 
 
 def restricted(pattern: Pattern, by: Sequence[Pattern | None]) -> Pattern:
