@@ -1,14 +1,31 @@
-"""One softmax over reads: chooses an executor from shapes, types and flags, never from data."""
+"""One softmax over reads: chooses an executor from shapes, types and flags, never from data.
+
+    sdpa       one read of everything: torch's own attention
+    fused      tiles through the fused CPU kernel, merged inside one operation
+    explicit   tiles with materialised scores: terms, dropped weights, chosen slots, other devices
+    cached     no plan: times differ from row to row, or there are few queries
+    reference  dense, by the book
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
-from xcompose.attention.cached import attend_cached
+from xcompose.attention.cached import attend_cached, nothing
 from xcompose.attention.explain import report
+from xcompose.attention.explicit import attend_explicit
+from xcompose.attention.fused import attend_tiles, handle
 from xcompose.attention.reads import Read
+from xcompose.attention.reference import attend_reference
+from xcompose.attention.tiles import Layout, places_of
+
+FEW = 8
+"""Queries up to this number need no plan: their scores are small."""
 
 
 def attend(reads: Sequence[Read], *, dropout: float = 0.0, training: bool = False, executor: str = "auto") -> Tensor:
@@ -17,13 +34,170 @@ def attend(reads: Sequence[Read], *, dropout: float = 0.0, training: bool = Fals
     Args:
         reads: sources with queries of one shape (b n h d), slots of their own.
         dropout: probability of dropping a weight after normalisation, while `training`.
-        executor: "auto", or the name of one executor.
+        executor: "auto", or the name of one executor: it is used whether it is the best or not.
 
     Returns:
         (b n h e); a query that may read nothing gives 0.
+
+    Raises:
+        ValueError: no reads, an unknown executor, or one that cannot do these reads.
     """
     if not reads:
         raise ValueError("attend needs at least one read")
+    if executor not in ("auto", *EXECUTORS):
+        raise ValueError(f"unknown executor {executor!r}; there are: auto, {', '.join(EXECUTORS)}")
+    dropout = dropout if training else 0.0
+    chosen, reason = choose(reads, dropout)
+    if executor not in ("auto", chosen):
+        refused = _refusal(executor, reads, dropout)
+        if refused:
+            raise ValueError(f"the executor {executor!r} cannot do this: {refused}")
+        chosen, reason = executor, "asked for"
+    if not torch.compiler.is_compiling():
+        for read in reads:
+            report(read.name, chosen, reason)
+    filled = [read for read in reads if read.slots.k.shape[1]]
+    if not filled or not reads[0].q.numel():
+        return nothing(reads)
+    return EXECUTORS[chosen](filled, dropout)
+
+
+def choose(reads: Sequence[Read], dropout: float) -> tuple[str, str]:
+    """The executor for these reads, and why."""
+    refused = _no_plan(reads)
+    if refused:
+        return "cached", refused
+    n = reads[0].q.shape[1]
+    if n <= FEW:
+        return "cached", f"{n} {'query needs' if n == 1 else 'queries need'} no plan"
+    refused = _not_whole(reads, dropout)
+    if not refused and reads[0].q.device.type != "meta":
+        return "sdpa", "every pair counts, before the query where causal"
+    refused = _not_fused(reads, dropout)
+    if not refused:
+        return "fused", "fixed tiles without trainable masks"
+    return "explicit", refused
+
+
+def _refusal(executor: str, reads: Sequence[Read], dropout: float) -> str:
+    """Why an executor cannot do these reads; empty if it can."""
+    if executor == "cached":
+        return ""
+    if executor == "reference":
+        return "weights are dropped" if dropout else ""
+    if executor == "sdpa":
+        return _not_whole(reads, dropout)
+    return _no_plan(reads) or (_not_fused(reads, dropout) if executor == "fused" else "")
+
+
+def _no_plan(reads: Sequence[Read]) -> str:
     for read in reads:
-        report(read.name, "cached", "the only executor")
-    return attend_cached(reads, dropout if training else 0.0)
+        slots = read.slots
+        if any(isinstance(place, Tensor) for place in (read.queries.at, slots.at, slots.start, slots.end)):
+            return "positions differ from row to row"
+        if not read.pattern.learned and (read.queries.tags or slots.tags):
+            return "rows carry tags"
+        if not read.pattern.learned and read.pattern.otherwise != "nothing":
+            return "queries that may read nothing read themselves"
+        if read.pattern.per_head:
+            return "heads have patterns of their own"
+        if read.pattern.learned and (read.terms or slots.start is not None or slots.end is not None):
+            return "contents choose the slots, and more than their places counts"
+    return ""
+
+
+def _not_whole(reads: Sequence[Read], dropout: float) -> str:
+    if len(reads) > 1:
+        return "several reads share the softmax"
+    read = reads[0]
+    if not read.pattern.full:
+        return "not every pair counts"
+    if read.causal and not _aligned(read):
+        return "queries and slots do not start together"
+    if read.slots.log_weight is not None:
+        return "slots have log-weights"
+    return _bent(read, dropout)
+
+
+def _not_fused(reads: Sequence[Read], dropout: float) -> str:
+    for read in reads:
+        if read.slots.log_weight is not None and read.slots.log_weight.requires_grad:
+            return "log-weights are trained"
+        if read.q.device.type not in ("cpu", "meta"):
+            return f"the fused kernel of tiles is not there on {read.q.device.type}"
+        if read.pattern.learned:
+            return "contents choose the slots"
+        bent = _bent(read, dropout)
+        if bent:
+            return bent
+    return ""
+
+
+def _bent(read: Read, dropout: float) -> str:
+    """What the fused kernel does not know about the weights."""
+    if dropout:
+        return "weights are dropped"
+    return "the position adds terms to the logits" if read.terms else ""
+
+
+def _aligned(read: Read) -> bool:
+    """Whether row i and slot i stand at one place, for all i."""
+    slots = read.slots
+    return slots.start is None and slots.end is None and _same(read.queries.at, slots.at)
+
+
+def _same(a: range | Tensor, b: range | Tensor) -> bool:
+    return isinstance(a, range) and isinstance(b, range) and (a.start, a.stop, a.step) == (b.start, b.stop, b.step)
+
+
+def _sdpa(reads: Sequence[Read], dropout: float) -> Tensor:
+    read = reads[0]
+    q, k, v = (t.transpose(1, 2) for t in (read.q, read.slots.k, read.slots.v))
+    out = functional.scaled_dot_product_attention(
+        q, k, v, is_causal=read.causal, scale=read.scale, enable_gqa=q.shape[1] != k.shape[1]
+    )
+    return out.transpose(1, 2)
+
+
+def _fused(reads: Sequence[Read], dropout: float) -> Tensor:
+    width = reads[0].slots.v.shape[-1]
+    same = len({read.slots.k.shape[2] for read in reads}) == 1
+    sides = [_square(read, None if same else read.q.shape[2]) for read in reads]
+    weights = [read.q.new_zeros(0) if (w := read.slots.log_weight) is None else w for read in reads]
+    plans = "\n".join(_plan(read) for read in reads)
+    q, k, v = (list(side) for side in zip(*sides, strict=True))
+    out, _ = attend_tiles(q, k, v, weights, plans, [float(read.scale) for read in reads])
+    return out[..., :width]
+
+
+def _square(read: Read, heads: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys, values of one width: the narrower are filled up with zeros."""
+    q, k, v = read.q, read.slots.k, read.slots.v
+    if heads is not None:
+        k, v = (t.repeat_interleave(heads // t.shape[2], 2) for t in (k, v))
+    wider = v.shape[-1] - q.shape[-1]
+    if wider > 0:
+        q, k = functional.pad(q, (0, wider)), functional.pad(k, (0, wider))
+    return q, k, functional.pad(v, (0, -wider)) if wider < 0 else v
+
+
+def _plan(read: Read) -> str:
+    places = places_of(read, triangles=read.slots.log_weight is None)
+    if torch.compiler.is_compiling():
+        return _written(read.pattern, *places)
+    return handle(Layout(read.pattern, *places))
+
+
+@torch.compiler.assume_constant_result
+def _written(pattern: Any, *places: Any) -> str:
+    """The whole plan as text; the compiler calls this once and keeps what it says."""
+    return Layout(pattern, *places).plan().text()
+
+
+EXECUTORS: dict[str, Callable[[Sequence[Read], float], Tensor]] = {
+    "sdpa": _sdpa,
+    "fused": _fused,
+    "explicit": attend_explicit,
+    "cached": attend_cached,
+    "reference": lambda reads, dropout: attend_reference(reads),
+}

@@ -3,30 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from xcompose.attention.learned import LearnedPattern
 from xcompose.attention.pattern import Point
 from xcompose.attention.reads import Axis, Read, Slots
 
+AREA = 2**24
+"""Logits at once, over batch and heads; longer queries are answered in pieces."""
+
 
 def attend_cached(reads: Sequence[Read], dropout: float = 0.0) -> Tensor:
-    """One softmax over every slot of every read; scores are materialised whole.
+    """One softmax over every slot of every read; scores are materialised for some queries at a time.
 
     Returns:
         (b n h e); a query that may read nothing gives 0.
     """
-    logits = torch.cat([masked_logits(read) for read in reads], -1)
+    b, n, heads, _ = reads[0].q.shape
+    reads = [_tagged(read) for read in reads]
+    values = torch.cat([expanded(read.slots.v, heads) for read in reads], 2)
+    height = max(1, AREA // max(1, b * heads * values.shape[2]))
+    return torch.cat([_answers(reads, slice(low, low + height), values, dropout) for low in range(0, n, height)], 1)
+
+
+def _tagged(read: Read) -> Read:
+    """A learned pattern decides about all queries before they are divided."""
+    if not isinstance(read.pattern, LearnedPattern):
+        return read
+    asking, asked = read.pattern.tags(read.q, read.slots.k, read.queries)
+    queries = replace(read.queries, tags={**read.queries.tags, **asking})
+    return replace(read, queries=queries, slots=replace(read.slots, tags={**read.slots.tags, **asked}))
+
+
+def _answers(reads: Sequence[Read], rows: slice, values: Tensor, dropout: float) -> Tensor:
+    """The answers (b r h e) of some queries; values (b h m e) of all slots."""
+    logits = torch.cat([masked_logits(_some(read, rows)) for read in reads], -1)
     top = logits.detach().amax(-1, keepdim=True)
-    weights = torch.exp(logits - top.masked_fill(top.isneginf(), 0.0))
+    weights = torch.exp(logits - top.masked_fill(top == -torch.inf, 0.0))
     total = weights.sum(-1, keepdim=True)
     weights = weights / torch.where(total == 0, 1.0, total)
     if dropout:
         weights = torch.nn.functional.dropout(weights, dropout)
-    heads = reads[0].q.shape[2]
-    values = torch.cat([expanded(read.slots.v, heads) for read in reads], 2)
     return (weights @ values).transpose(1, 2)
+
+
+def _some(read: Read, rows: slice) -> Read:
+    """The same read, asked by some of the queries."""
+    axis = read.queries
+    if rows.start == 0 and rows.stop >= axis.n:
+        return read
+    at = axis.at[rows] if isinstance(axis.at, range) else axis.at[:, rows]
+    tags = {name: tag[..., rows] for name, tag in axis.tags.items()}
+    valid = None if axis.valid is None else axis.valid[:, rows]
+    raw = None if read.raw_q is None else read.raw_q[:, rows]
+    return replace(read, q=read.q[:, rows], raw_q=raw, queries=Axis(at, valid, tags, axis.total, axis.clock))
+
+
+def nothing(reads: Sequence[Read]) -> Tensor:
+    """The answers (b n h e) of queries that may read no slot: zeros that still depend on the queries."""
+    width = reads[0].slots.v.shape[-1]
+    return reads[0].q.sum(-1, keepdim=True) * 0 + reads[0].q.new_zeros(width)
 
 
 def masked_logits(read: Read) -> Tensor:
@@ -39,23 +78,20 @@ def masked_logits(read: Read) -> Tensor:
         logits = logits + term.bias(raw, torch.as_tensor(term.label(query, slot), device=logits.device))
     if read.slots.log_weight is not None:
         logits = logits + over_queries(read.slots.log_weight)
-    return logits.masked_fill(~visible(read, query, slot, logits.device), -torch.inf)
+    return logits.masked_fill(~visible(read, query, slot), -torch.inf)
 
 
-def visible(read: Read, query: Point, slot: Point, device: torch.device) -> Tensor:
+def visible(read: Read, query: Point, slot: Point) -> Tensor:
     """Which slots a query may read, broadcastable to (b h n m)."""
+    device, weight = read.q.device, read.slots.log_weight
     if read.pattern.per_head:
-        query = with_heads(query, read.q.shape[2], device)
-    allowed = torch.as_tensor(read.pattern.allows(query, slot), device=device)
-    if read.causal:
-        allowed = allowed & (slot.last <= query.at)
+        query = replace(query, head=torch.arange(read.q.shape[2], device=device)[:, None, None])
+    readable = (slot.last <= query.at) if read.causal else torch.ones((), dtype=torch.bool, device=device)
+    allowed = torch.as_tensor(read.pattern.allows(query, slot), device=device) & readable
+    if read.pattern.otherwise == "self":
+        there = allowed if weight is None else allowed & (over_queries(weight) > -torch.inf)
+        allowed = allowed | (~there.any(-1, keepdim=True) & readable & (slot.at == query.at))
     return allowed
-
-
-def with_heads(query: Point, heads: int, device: torch.device) -> Point:
-    """The same query, asked by every head at once."""
-    asked = torch.arange(heads, device=device)[:, None, None]
-    return Point(query.at, query.start, query.end, asked, query.tags, query.total)
 
 
 def query_point(axis: Axis, device: torch.device) -> Point:
