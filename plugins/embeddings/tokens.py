@@ -41,6 +41,10 @@ class Tokens(Embedding):
             x = self.project(x)
         return x if self.types is None else x + self.types.weight[0]
 
+    def extra_repr(self) -> str:
+        widths = [*self.tokens.weight.shape, *([] if self.project is None else [self.project.out_features])]
+        return " → ".join(str(width) for width in widths)
+
     def finish(self, x: Tensor) -> Tensor:
         return x if self.norm is None else self.norm(x)
 

@@ -48,6 +48,10 @@ class Mlp(FFN):
         self.up = nn.Linear(context.dim, options.width, bias=options.bias)
         self.down = nn.Linear(options.width, context.dim, bias=options.bias)
         self.act, self.chunk = activation(options.act), options.chunk
+        self.word = options.act
+
+    def extra_repr(self) -> str:
+        return f"{self.up.in_features} → {self.up.out_features} → {self.up.in_features}, {self.word}"
 
     def forward(self, x: Tensor) -> Tensor:
         if self.chunk is None:

@@ -35,6 +35,9 @@ class Classify(Output):
         self.pool = options.pool
         self.linear = nn.Linear(context.dim, options.classes)
 
+    def extra_repr(self) -> str:
+        return f"{self.pool}, {self.linear.in_features} → {self.linear.out_features}"
+
     def forward(self, x: Tensor, axis: Axis) -> Tensor:
         return self.linear(self._pooled(x, axis.valid))
 

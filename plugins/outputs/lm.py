@@ -35,6 +35,9 @@ class Lm(Output):
             nn.init.normal_(self.weight, std=context.dim**-0.5)
         self.bias = nn.Parameter(torch.zeros(context.vocab)) if options.bias else None
 
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]} → {self.weight.shape[0]}"
+
     def forward(self, x: Tensor, axis: Axis) -> Tensor:
         return F.linear(x, self.weight, self.bias)
 

@@ -55,6 +55,9 @@ class Mlm(Output):
         self.bias = nn.Parameter(torch.zeros(context.vocab))
         self.act = activation(options.act)
 
+    def extra_repr(self) -> str:
+        return f"{self.transform.in_features} → {self.weight.shape[1]} → {self.weight.shape[0]}"
+
     def forward(self, x: Tensor, axis: Axis) -> Tensor:
         return F.linear(self.norm(self.act(self.transform(x))), self.weight, self.bias)
 

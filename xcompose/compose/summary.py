@@ -1,0 +1,236 @@
+"""A model for people to read: one line a part, shapes, parameters, repeats folded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from xcompose.attention.explain import recording
+from xcompose.attention.reads import Axis, Choice
+from xcompose.compose.model import Model
+from xcompose.compose.parts import Mixer, Norm, Position, Source
+from xcompose.compose.spelling import Speller, heads_of
+from xcompose.compose.stack import Block, Stack
+from xcompose.registry import Registry, load
+from xcompose.schema import option_schemas
+from xcompose.spec.model import Layer, Node, Section
+
+SHOWN_AT = 1024
+"""The length that the size of the state is shown for."""
+
+
+@attrs.frozen
+class Row:
+    """One part of the model."""
+
+    name: str
+    detail: str
+    note: str
+    parameters: int
+    """Those of its own; 0 for a part whose parameters were counted before."""
+    executors: tuple[Choice, ...] = ()
+    """Which executor each read gets, and why; only when asked."""
+
+
+@attrs.frozen
+class Repeat:
+    """Rows that stand for so many equal layers, or groups of layers."""
+
+    times: int
+    rows: tuple[Row | Repeat, ...]
+    title: str = ""
+    shared: bool = False
+    """Whether all of them use one set of weights."""
+
+
+@attrs.frozen
+class Summary:
+    """A composed model, as data."""
+
+    name: str
+    type: str
+    parameters: int
+    """Each once."""
+    trainable: int
+    length: int | None
+    growth: str
+    """Of the decode state: `O(1)`, `O(n)`; empty without a state."""
+    state_bytes: int
+    """At `SHOWN_AT` tokens."""
+    rows: tuple[Row | Repeat, ...]
+    written: tuple[str, ...]
+    """The keys of `model` that somebody wrote."""
+    file: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return attrs.asdict(self)
+
+
+def summarise(model: Model, *, explain: bool = False, registry: Registry | None = None) -> Summary:
+    """Describe a model, built or planned.
+
+    Args:
+        model: as `build_model` or `plan_model` made it.
+        explain: whether to ask which executor answers each read, at the model's length or 1024 tokens.
+        registry: what it was built with; None is everything installed.
+    """
+    assert model.node is not None, "only the composer's models can be summarised"
+    spec, node = model.spec, model.node
+    each = {id(p): p for p in model.parameters()}.values()
+    return Summary(
+        name=spec.name if spec else node.name, type=node.name, parameters=sum(p.numel() for p in each),
+        trainable=sum(p.numel() for p in each if p.requires_grad), length=model.options.length,
+        growth=_growth(model), state_bytes=model.state_bytes(SHOWN_AT),
+        rows=_Describer(model, node, Speller(registry or load()), explain).rows(),
+        written=_written(node), file=spec.file if spec else "",
+    )  # fmt: skip
+
+
+def _written(node: Node) -> tuple[str, ...]:
+    return ("type", *[name for name in node.options if name in node.written and name != "type"])
+
+
+def _growth(model: Model) -> str:
+    if not model.decodes:
+        return ""
+    small, large = model.state_bytes(64 * SHOWN_AT), model.state_bytes(128 * SHOWN_AT)
+    return "O(1)" if small == large else "O(n)" if large <= 2 * small else "more than O(n)"
+
+
+@attrs.define
+class _Describer:
+    """Walks a model and its node side by side."""
+
+    model: Model
+    node: Node
+    speller: Speller
+    explain: bool
+    counted: set[int] = attrs.field(factory=set)
+    """The identities of parameters that stand in a row already."""
+
+    def rows(self) -> tuple[Row | Repeat, ...]:
+        rows: list[Row | Repeat] = [self._embedding()]
+        for name, stack in self.model.stacks().items():
+            inside = self._stack(name, stack)
+            rows += [Repeat(1, tuple(inside), title=name)] if name else inside
+        return (*rows, self._output())
+
+    def _embedding(self) -> Row:
+        part: Node = self.node.options["embedding"]
+        about = self.model.embedding.extra_repr() or self.speller.detail(part)
+        return Row(part.name, about, "", self._new(self.model.embedding))
+
+    def _output(self) -> Row:
+        part: Node = self.node.options["output"]
+        tied = any(id(p) in self.counted for p in self.model.output.parameters())
+        about = self.model.output.extra_repr() or self.speller.detail(part)
+        texts = [about, f"tied to {self.node.options['embedding'].name}" if tied else ""]
+        return Row(part.name, ", ".join(t for t in texts if t), "", self._new(self.model.output))
+
+    def _stack(self, name: str, stack: Stack) -> list[Row | Repeat]:
+        held: Any = self.node.options[name or "layers"]
+        own: Mapping[str, Any] = held.options if isinstance(held, Section) else self.node.options
+        layers: Sequence[Layer] = own["layers"] if isinstance(held, Section) else held
+        rows: list[Row | Repeat] = []
+        side = self.model.get_submodule(name) if name else self.model
+        position = dict(side.named_children()).get("position")
+        if position is not None and type(position).embed is not Position.embed:
+            rows.append(Row("position", self.speller.spelled(own["position"]), "", self._new(position)))
+        rows += fold([self._layer(stack, *pair) for pair in zip(stack.blocks, layers, strict=True)])
+        if stack.norm is not None:
+            rows.append(Row("norm", self.speller.spelled(own["norm"]), "", self._new(stack.norm)))
+        return rows
+
+    def _layer(self, stack: Stack, block: Block, layer: Layer) -> Repeat:
+        owned = {id(p) for p in block.parameters()}
+        shared = bool(owned) and owned <= self.counted
+        self.counted |= owned
+        norms = [Row("norm", self._spelled(layer, "norm"), "", _size(m)) for m in _norms(block)]
+        each = len(norms) == len(block.roles)
+        choices = _choices(self.model, stack, block) if self.explain else {}
+        rows: list[Row] = []
+        for place, role in enumerate(block.roles):
+            mine = [norms[place]] if each else norms if place == 0 else []
+            row = self._part(block, layer, role, choices.get(role, ()))
+            rows += [*mine, row] if block.residual.final_norm else [row, *mine]
+            if role in block.behind:
+                rows.append(Row("behind", role, "", _size(block.behind[role])))
+        default = next((o.default for o in option_schemas(type(self.model.options)) if o.name == "residual"), None)
+        unusual = layer.options["residual"].name != default
+        words = [layer.block or "", self._spelled(layer, "residual") if unusual else ""]
+        return Repeat(1, tuple(rows), ", ".join(word for word in words if word), shared)
+
+    def _part(self, block: Block, layer: Layer, role: str, choices: tuple[Choice, ...]) -> Row:
+        part: nn.Module = getattr(block, role)
+        node: Node = layer.options[role]
+        return Row(node.name, part.extra_repr() or self.speller.detail(node), heads_of(node), _size(part), choices)
+
+    def _spelled(self, layer: Layer, key: str) -> str:
+        return self.speller.spelled(layer.options[key])
+
+    def _new(self, part: nn.Module) -> int:
+        """Parameters of a part that stand in no row yet; they do now."""
+        fresh = {id(p): p.numel() for p in part.parameters() if id(p) not in self.counted}
+        self.counted |= set(fresh)
+        return sum(fresh.values())
+
+
+def _norms(block: Block) -> list[Norm]:
+    return [m for m in block.residual.modules() if isinstance(m, Norm)]
+
+
+def _size(part: nn.Module) -> int:
+    return sum(p.numel() for p in part.parameters())
+
+
+def fold(layers: Sequence[Repeat]) -> list[Row | Repeat]:
+    """Layers with repetitions folded: equal ones, and sequences that recur."""
+    found: list[Row | Repeat] = []
+    at = 0
+    while at < len(layers):
+        times, period = max(
+            ((_times(layers, at, p), p) for p in range(1, (len(layers) - at) // 2 + 1)),
+            key=lambda pair: (pair[0] * pair[1] if pair[0] > 1 else 0, -pair[1]), default=(1, 1),
+        )  # fmt: skip
+        if times == 1:
+            period = 1
+        first, later = layers[at : at + period], layers[at + period : at + period * times]
+        shared = bool(later) and all(layer.shared for layer in later)
+        if period == 1:
+            found.append(attrs.evolve(first[0], times=times, shared=shared or first[0].shared))
+        else:
+            found.append(Repeat(times, tuple(fold(first)), shared=shared))
+        at += period * times
+    return found
+
+
+def _times(layers: Sequence[Repeat], at: int, period: int) -> int:
+    times = 1
+    while _same(layers[at : at + period], layers[at + period * times : at + period * (times + 1)]):
+        times += 1
+    return times
+
+
+def _same(some: Sequence[Repeat], others: Sequence[Repeat]) -> bool:
+    return [(r.rows, r.title) for r in some] == [(r.rows, r.title) for r in others]
+
+
+def _choices(model: Model, stack: Stack, block: Block) -> dict[str, tuple[Choice, ...]]:
+    """Which executor each read of a layer's mixers gets."""
+    n = model.options.length or SHOWN_AT
+    decodes = any(stack is one for one in model.decoding()) and model.decodes
+    x = model.like(1).new_empty(1, n, model.dim)
+    axis = Axis(range(n), total=None if decodes else n)
+    source = Source(x, Axis(range(n), total=n, clock="source"))
+    parts = {"mixer": (block.mixer, None), "cross": (block.cross, source)}
+    return {role: _listen(mixer, x, axis, other) for role, (mixer, other) in parts.items() if mixer is not None}
+
+
+def _listen(mixer: Mixer, x: Tensor, axis: Axis, source: Source | None) -> tuple[Choice, ...]:
+    with recording() as choices, torch.enable_grad():
+        mixer(x, axis, None, source)
+    return tuple(dict.fromkeys(choices))

@@ -1,0 +1,67 @@
+"""The summary of a model as the terminal shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from xcompose.compose.room import readable
+from xcompose.compose.summary import SHOWN_AT, Repeat, Row, Summary
+
+
+def text(summary: Summary) -> str:
+    """The summary as the terminal shows it."""
+    lines = list(_lines(summary.rows, 2))
+    middle = max((len(line.left) for line in lines), default=0) + 2
+    notes = max((len(line.note) for line in lines), default=0)
+    numbers = max(len(line.number) for line in lines)
+    body = [line.shown(max(middle, 44), max(notes, 20), numbers) for line in lines]
+    names = ", ".join(summary.written)
+    where = f": `xcompose freeze {summary.file}` prints them" if summary.file else ""
+    return "\n".join([_head(summary), "", *body, "", f"You wrote {names}. The rest are defaults{where}."])
+
+
+def _head(summary: Summary) -> str:
+    count = f"{summary.parameters:,} parameters"
+    if summary.trainable != summary.parameters:
+        count += f" ({summary.trainable:,} trainable)"
+    length = "any length" if summary.length is None else f"length {binary(summary.length)}"
+    facts = [summary.type, count, length]
+    if summary.growth:
+        facts.append(f"state {summary.growth}: {readable(summary.state_bytes)} at {binary(SHOWN_AT)}")
+    return f"{summary.name}   {', '.join(facts)}"
+
+
+def binary(count: int) -> str:
+    """A length for people: 16Ki, 1000."""
+    for unit, size in (("Mi", 2**20), ("Ki", 2**10)):
+        if count >= size and count % size == 0:
+            return f"{count // size}{unit}"
+    return str(count)
+
+
+@attrs.frozen
+class _Line:
+    left: str
+    note: str = ""
+    number: str = ""
+
+    def shown(self, middle: int, notes: int, numbers: int) -> str:
+        if not self.number:
+            return self.left
+        return f"{self.left:<{middle}}{self.note:<{notes}}{self.number:>{numbers + 2}}"
+
+
+def _lines(rows: Iterable[Row | Repeat], indent: int) -> Iterable[_Line]:
+    for row in rows:
+        if isinstance(row, Repeat):
+            times = f"{row.times} ×" if row.times > 1 or not row.title else ""
+            words = [times, row.title, "(one set of weights)" if row.shared else ""]
+            yield _Line(" " * indent + " ".join(word for word in words if word))
+            yield from _lines(row.rows, indent + 2)
+        else:
+            name = f"{row.name:<{max(12 - indent + 2, 8)}}"
+            yield _Line(f"{' ' * indent}{name}{row.detail}", row.note, f"{row.parameters:,}")
+            for choice in row.executors:
+                yield _Line(f"{' ' * 14}{choice.read}: {choice.executor}, {choice.reason}")
