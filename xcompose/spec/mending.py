@@ -18,6 +18,7 @@ from xcompose.spec.syntax import cut_text, syntax_finding
 REACH = 4_000
 MOST = 50
 LOOKED = 200
+MENDED = 160
 CLOSERS = {"(": ")", "[": "]", "{": "}"}
 ENDINGS = {",": "a comma", "[": "a bracket", "{": "a brace", ":": "a colon"}
 MASKED = ",[]{}:"
@@ -126,8 +127,8 @@ class Mender:
         assert first is not None
         expression = " ".join(self.content[cut.piece.start : cut.end].split())
         beside = [c for c in self._cuts if c.finding.span is not None and c.finding.span.line == first.line]
-        if any(self.lines.place(c.end)[0] != first.line for c in beside):
-            return f"put it in quotes: {_quoted(expression)}"
+        if len(self.lines.line(first.line)) > MENDED or any(self.lines.place(c.end)[0] != first.line for c in beside):
+            return f"put it in quotes: {_quoted(expression)}" if len(expression) <= MENDED else "put it in quotes"
         if len(beside) == 1 and document is not None:
             rewritten = self._as_expression(cut, document)
             if rewritten:

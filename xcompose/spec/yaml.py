@@ -18,6 +18,7 @@ from xcompose.diagnostics.suggest import nearest
 from xcompose.spec import tree
 from xcompose.spec.events import Builder, Stop
 from xcompose.spec.mending import Mender
+from xcompose.spec.places import Lines, places_of
 
 SUFFIX = ".xc.yaml"
 BYTES = 1 << 20
@@ -121,20 +122,21 @@ def parse_override(text: str, number: int) -> tree.Entry:
     SOURCES.register(file, text)
     path, equals, value = text.partition("=")
     name = path.strip()
-    if not equals or not name or not value.strip():
+    if not (equals and name and value.strip()):
         missing = "`=`" if not equals else "a path before `=`" if not name else "a value behind `=`"
-        fixes = ("write PATH=VALUE, for example model.dim=256", *(() if value or not equals else (f"{name}=null",)))
+        fixes = ["write PATH=VALUE, for example model.dim=256"]
+        if equals and name:
+            fixes.append(f"to drop what is set there: {name}=null")
         span = Span(file, 1, 1, 1, len(text) + 1)
-        raise SpecError(Diagnostic("XC028", f"an override needs {missing}", span, fixes=fixes, stage="parse"))
+        raise SpecError(Diagnostic("XC028", f"an override needs {missing}", span, fixes=tuple(fixes), stage="parse"))
     start = len(path) - len(path.lstrip())
     key = tree.Scalar(name, Span(file, 1, start + 1, 1, start + 1 + len(name)), "override")
     at = len(path) + 1 + len(value) - len(value.lstrip())
     value = value.strip()
     if value[0] in "[{\"'":
         return tree.Entry(key, _override_value(text, at, file, name))
-    lines = value.splitlines()
-    end = Span(file, 1, at + 1, len(lines), (at if len(lines) == 1 else 0) + len(lines[-1]) + 1)
-    return tree.Entry(key, tree.Scalar(value, end, "override"))
+    span = Lines(text, file).span(at, at + len(value))
+    return tree.Entry(key, tree.Scalar(value, span, "override", places_of(value, value, "override", span)))
 
 
 def _override_value(text: str, at: int, file: str, prefix: str) -> tree.Tree:
