@@ -62,7 +62,7 @@ def prepare(spec: Spec, data: Path | None, registry: Registry | None = None) -> 
     )  # fmt: skip
     metrics = _try(model, task, splits.valid, task_node, spec.name)
     _refuse_unknown_goals(settings, metrics)
-    return Prepared(work, freeze(spec), registry)
+    return Prepared(work, freeze(attrs.evolve(spec, train=how)), registry)
 
 
 def _both(spec: Spec) -> tuple[Node, Node]:
