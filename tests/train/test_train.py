@@ -195,21 +195,18 @@ def test_a_missing_extra_is_named(here: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(
-    ("file", "text"),
+    ("folder", "text"),
     [
-        ("nothing", "error[XC087]: 'nothing' is not the folder of a run\n  = fix: xcompose train SPEC makes one"),
-        (
-            "run",
-            "error[XC087]: 'run' is not finished: it has no weights yet\n  = fix: go on with it: xcompose train --resume",
-        ),
+        ("nothing", "'nothing' is not the folder of a run\n  = fix: xcompose train SPEC makes one"),
+        ("run", "'run' is not finished: it has no weights yet\n  = fix: go on with it: xcompose train --resume"),
     ],
 )
-def test_what_is_no_finished_run_is_not_loaded(here: Path, file: str, text: str):
+def test_what_is_no_finished_run_is_not_loaded(here: Path, folder: str, text: str):
     (here / "run").mkdir()
     (here / "run" / "run.json").write_text("{}")
 
     with pytest.raises(SpecError) as error:
-        load_run(Path(file))
+        load_run(Path(folder))
 
     assert str(error.value) == f"error[XC087]: {text}"
 
