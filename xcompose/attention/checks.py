@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from xcompose.attention.pattern import DependsOnLength, Gather, Pattern, Point
-from xcompose.attention.refine import spelt_out
+from xcompose.attention.pattern import DependsOnLength, Gather, Pattern, Point, Run
+from xcompose.attention.refine import extent, mask_of, spelt_out
 from xcompose.attention.visible import Places, visible_matrix
 
 LENGTHS = (*range(1, 25), 31, 32, 33, 47, 48, 63, 64, 65)
@@ -93,17 +93,23 @@ def silent_query(
 
 
 def cover_fault(pattern: Pattern, queries: range, keys: range, causal: bool) -> str | None:
-    """Why the cover does not hold every allowed pair exactly once. Looks at all pairs: for tests of patterns."""
+    """What is wrong with the cover: a pair that it does not hold exactly once, or a run without a common mask.
+
+    Looks at every pair, so it is for tests of patterns.
+    """
     total = None if causal else keys.stop
     at_q, at_k = np.arange(keys.stop)[:, None], np.arange(keys.stop)[None]
-    inside = (at_q >= queries.start) & (at_k >= keys.start) & (at_q < queries.stop)
-    inside = inside & (at_k <= at_q) if causal else inside
-    wanted = inside & pattern.allows(Point(at=at_q, total=total), Point(at=at_k, total=total))
+    wanted = (at_q >= queries.start) & (at_k >= keys.start) & (at_q < queries.stop) & ((at_k <= at_q) | (not causal))
+    wanted = wanted & pattern.allows(Point(at=at_q, total=total), Point(at=at_k, total=total))
     times = np.zeros((keys.stop, keys.stop), dtype=int)
     for tile in pattern.cover(queries, keys, causal):
+        if isinstance(tile, Run) and tile.count > 1:
+            fault = _mixed_masks(tile, keys.stop, causal)
+            if fault:
+                return fault
         gather = tile if isinstance(tile, Gather) else spelt_out(tile, queries, keys)
         q, k = gather.queries[:, :, None], gather.keys[:, None, :]
-        mask = (q >= 0) & (k >= 0) & (k <= q if causal else True)
+        mask = (q >= 0) & (k >= 0) & ((k <= q) | (not causal))
         if gather.allows is not None:
             mask = mask & gather.allows(Point(at=q, total=total), Point(at=k, total=total))
         np.add.at(times, tuple(np.broadcast_to(side, mask.shape)[mask] for side in (q, k)), 1)
@@ -111,7 +117,19 @@ def cover_fault(pattern: Pattern, queries: range, keys: range, causal: bool) -> 
         return None
     query, key = np.argwhere(times != wanted)[0]
     verb = "allowed" if wanted[query, key] else "not allowed"
-    return f"pair (query {query}, key {key}) is {verb} and lies in {times[query, key]} tiles"
+    return f"the pair of query {query} and key {key} is {verb} and counts in {times[query, key]} tiles"
+
+
+def _mixed_masks(run: Run, total: int, causal: bool) -> str | None:
+    """Why the tiles of a run could not share one mask, those at the edges left out."""
+    together = run.q_step == run.k_step and run.q_stride == run.k_stride
+    latest_key = run.k_start + (run.cols - 1) * run.k_stride + max(0, (run.count - 1) * (run.k_step - run.q_step))
+    if causal and not together and latest_key > run.q_start:
+        return "the tiles of a run move away from each other, and not all of their keys lie in the past"
+    tiles = [t for t in range(run.count) if min(extent(run, t)) >= 0 and extent(run, t)[1] <= total]
+    if any((mask_of(run, t, total) != mask_of(run, tiles[0], total)).any() for t in tiles[1:]):
+        return "the tiles of a run have different masks"
+    return None
 
 
 def _table(spans: Places) -> np.ndarray:

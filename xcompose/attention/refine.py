@@ -75,11 +75,11 @@ def _is_regular(run: Run, steady: Steady | None) -> bool:
     """Whether a predicate that is steady like this looks the same in all tiles of a run."""
     if steady is None or run.q_step != run.k_step or run.q_step % steady.period:
         return False
-    first, last = _extent(run, 0), _extent(run, run.count - 1)
+    first, last = extent(run, 0), extent(run, run.count - 1)
     return first[0] >= steady.low and last[1] <= steady.high
 
 
-def _extent(run: Run, tile: int) -> tuple[int, int]:
+def extent(run: Run, tile: int) -> tuple[int, int]:
     """The lowest position in a tile, and one more than the highest."""
     q, k = run.q_start + tile * run.q_step, run.k_start + tile * run.k_step
     return min(q, k), 1 + max(q + (run.rows - 1) * run.q_stride, k + (run.cols - 1) * run.k_stride)
@@ -90,7 +90,7 @@ def _regular(run: Run, steady: Steady | None) -> list[Run]:
     if run.count == 1 or steady is None or run.q_step != run.k_step or run.q_step <= 0:
         return [run]
     phases = lcm(run.q_step, steady.period) // run.q_step
-    low, high = _extent(run, 0)
+    low, high = extent(run, 0)
     begin = min(run.count, max(0, -(-(steady.low - low) // run.q_step)))
     end = max(begin, min(run.count, (steady.high - high) // run.q_step + 1))
     if phases > PHASES or end - begin < 2 * phases:
