@@ -120,7 +120,7 @@ def reduce(resolver: Resolver, place: Place, stack: Stack) -> Reduced | None:
         return None
     schema, name = _look_up(resolver, place, named)
     options = {option.name: lookups(overlays, option.name) for option in schema.options}
-    for option, given in _bind(resolver, place, schema, base.given, renamed is None).items():
+    for option, given in _bind(resolver, place, schema, base.given).items():
         options[option] = options[option] + given
     _unknown(resolver, place, schema, overlays, base)
     return Reduced(schema, name, named.span, options, base.given.source.role == "default")
@@ -240,7 +240,7 @@ def report_unknown(
     resolver.findings.report(code, message, given.key or given.span, path=place.path, fixes=fixes, notes=notes)
 
 
-def _bind(resolver: Resolver, place: Place, schema: ComponentSchema, given: Given, named: bool) -> dict[str, Stack]:
+def _bind(resolver: Resolver, place: Place, schema: ComponentSchema, given: Given) -> dict[str, Stack]:
     """What a value that names its type gives for each option."""
     value = given.value
     match value:
@@ -249,19 +249,10 @@ def _bind(resolver: Resolver, place: Place, schema: ComponentSchema, given: Give
         case tree.Operation(operands=operands, span=span):
             elements = tuple(tree.Element(o, None, o.span) for o in operands)
             main = _main(resolver, place, schema, span)
-            return {main.name: [given.holds(tree.List(elements, span), f"{place.path}.{main.name}")]}
+            return {main.name: [given.holds(tree.List(elements, span), f"{given.path}.{main.name}")]}
         case tree.Call():
-            return _arguments(resolver, place, schema, value, given) if named else _by_name(schema, value, given)
+            return _arguments(resolver, place, schema, value, given)
     return {}
-
-
-def _by_name(schema: ComponentSchema, call: tree.Call, given: Given) -> dict[str, Stack]:
-    """The named arguments, for a call whose type was changed by a path."""
-    return {
-        a.option: [given.holds(a.value, key=a.option_span, inside=call)]
-        for a in call.arguments
-        if a.option is not None and schema.option(a.option) is not None
-    }
 
 
 def _main(resolver: Resolver, place: Place, schema: ComponentSchema, span: Span) -> OptionSchema:
@@ -281,12 +272,12 @@ def _arguments(
     if unnamed:
         main = _main(resolver, place, schema, given.at or unnamed[0].span)
         value = _unnamed(resolver, place, schema, main, unnamed)
-        found[main.name] = [given.holds(value, f"{place.path}.{main.name}", inside=call)]
+        found[main.name] = [given.holds(value, f"{given.path}.{main.name}", inside=call)]
     for argument in call.arguments:
         name, span = argument.option, given.at or argument.option_span or argument.span
         if name is None:
             continue
-        below = given.holds(argument.value, f"{place.path}.{name}", key=span, inside=call)
+        below = given.holds(argument.value, f"{given.path}.{name}", key=span, inside=call)
         if schema.option(name) is None:
             report_unknown(resolver, place, name, below, [o.name for o in schema.options], call.name)
         elif name in found:
