@@ -196,7 +196,7 @@ class Residual(nn.Module, ABC):
     """How sub-layers are added to the stream. Built once for each layer; it builds its norms itself, from
     `context.norm`, one for each of the `context.branches` sub-layers if it wants so."""
 
-    carry: ClassVar[str] = "single"
+    carry: ClassVar[str] = "one stream"
     """What flows between layers; all layers of a stack must agree."""
     final_norm: ClassVar[bool] = True
     """Whether the stack ends with a norm of its own."""

@@ -165,7 +165,8 @@ class Stack(nn.Module):
         for part, length in lengths:
             if length != lengths[0][1]:
                 message = f"segments of {length} here, of {lengths[0][1]} in an earlier layer"
-                findings.add(context.finding(part, PartError(message, fixes=("use one segment length in all layers",))))
+                fixes = ("use one segment length in all layers",)
+                findings.add(context.finding(part, PartError(message, fixes=fixes, code="XC032")))
 
     def forward(
         self, x: Tensor, axis: Axis, states: Mapping[str, Any] | None = None, source: Source | None = None

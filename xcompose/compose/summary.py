@@ -56,7 +56,8 @@ class Summary:
     parameters: int
     """Each once."""
     trainable: int
-    length: int | None
+    lengths: Mapping[str, int]
+    """What the spec states, by the name of a stack; empty for any length."""
     growth: str
     """Of the decode state: `O(1)`, `O(n)`; empty without a state."""
     state_bytes: int
@@ -83,7 +84,7 @@ def summarise(model: Model, *, explain: bool = False, registry: Registry | None 
     each = {id(p): p for p in model.parameters()}.values()
     return Summary(
         name=spec.name if spec else node.name, type=node.name, parameters=sum(p.numel() for p in each),
-        trainable=sum(p.numel() for p in each if p.requires_grad), length=model.options.length,
+        trainable=sum(p.numel() for p in each if p.requires_grad), lengths=_lengths(model, node),
         growth=_growth(model), state_bytes=model.state_bytes(SHOWN_AT),
         rows=_Describer(model, node, Speller(registry or load()), explain).rows(),
         written=_written(node), file=spec.file if spec else "",
@@ -92,6 +93,17 @@ def summarise(model: Model, *, explain: bool = False, registry: Registry | None 
 
 def _written(node: Node) -> tuple[str, ...]:
     return ("type", *[name for name in node.options if name in node.written and name != "type"])
+
+
+def _lengths(model: Model, node: Node) -> dict[str, int]:
+    stated = {name: _inside(node, name)[0].get("length") for name in model.stacks()}
+    return {name: length for name, length in stated.items() if length is not None}
+
+
+def _inside(node: Node, stack: str) -> tuple[Mapping[str, Any], Sequence[Layer]]:
+    """The keys that hold for a stack, and its layers."""
+    held: Any = node.options[stack or "layers"]
+    return (held.options, held.options["layers"]) if isinstance(held, Section) else (node.options, held)
 
 
 def _growth(model: Model) -> str:
@@ -132,9 +144,7 @@ class _Describer:
         return Row(part.name, ", ".join(t for t in texts if t), "", self._new(self.model.output))
 
     def _stack(self, name: str, stack: Stack) -> list[Row | Repeat]:
-        held: Any = self.node.options[name or "layers"]
-        own: Mapping[str, Any] = held.options if isinstance(held, Section) else self.node.options
-        layers: Sequence[Layer] = own["layers"] if isinstance(held, Section) else held
+        own, layers = _inside(self.node, name)
         rows: list[Row | Repeat] = []
         side = self.model.get_submodule(name) if name else self.model
         position = dict(side.named_children()).get("position")
@@ -167,7 +177,9 @@ class _Describer:
     def _part(self, block: Block, layer: Layer, role: str, choices: tuple[Choice, ...]) -> Row:
         part: nn.Module = getattr(block, role)
         node: Node = layer.options[role]
-        return Row(node.name, part.extra_repr() or self.speller.detail(node), heads_of(node), _size(part), choices)
+        about = part.extra_repr() or self.speller.detail(node)
+        about = f"{role}, {about}" if role == "cross" else about
+        return Row(node.name, about, heads_of(node), _size(part), choices)
 
     def _spelled(self, layer: Layer, key: str) -> str:
         return self.speller.spelled(layer.options[key])

@@ -12,7 +12,7 @@ from xcompose.compose.summary import SHOWN_AT, Repeat, Row, Summary
 
 def text(summary: Summary) -> str:
     """The summary as the terminal shows it."""
-    lines = list(_lines(summary.rows, 2))
+    lines = list(_lines(summary.rows, 2, max(14, _widest(summary.rows, 2))))
     middle = max((len(line.left) for line in lines), default=0) + 2
     notes = max((len(line.note) for line in lines), default=0)
     numbers = max(len(line.number) for line in lines)
@@ -26,8 +26,8 @@ def _head(summary: Summary) -> str:
     count = f"{summary.parameters:,} parameters"
     if summary.trainable != summary.parameters:
         count += f" ({summary.trainable:,} trainable)"
-    length = "any length" if summary.length is None else f"length {binary(summary.length)}"
-    facts = [summary.type, count, length]
+    lengths = [f"{f'{name} ' if name else ''}length {binary(n)}" for name, n in summary.lengths.items()]
+    facts = [summary.type, count, *(lengths or ["any length"])]
     if summary.growth:
         facts.append(f"state {summary.growth}: {readable(summary.state_bytes)} at {binary(SHOWN_AT)}")
     return f"{summary.name}   {', '.join(facts)}"
@@ -53,15 +53,22 @@ class _Line:
         return f"{self.left:<{middle}}{self.note:<{notes}}{self.number:>{numbers + 2}}"
 
 
-def _lines(rows: Iterable[Row | Repeat], indent: int) -> Iterable[_Line]:
+def _lines(rows: Iterable[Row | Repeat], indent: int, column: int) -> Iterable[_Line]:
     for row in rows:
         if isinstance(row, Repeat):
             times = f"{row.times} ×" if row.times > 1 or not row.title else ""
             words = [times, row.title, "(one set of weights)" if row.shared else ""]
             yield _Line(" " * indent + " ".join(word for word in words if word))
-            yield from _lines(row.rows, indent + 2)
+            yield from _lines(row.rows, indent + 2, column)
         else:
-            name = f"{row.name:<{max(12 - indent + 2, 8)}}"
-            yield _Line(f"{' ' * indent}{name}{row.detail}", row.note, f"{row.parameters:,}")
+            name = f"{' ' * indent}{row.name}"
+            yield _Line(f"{name:<{column}}{row.detail}", row.note, f"{row.parameters:,}")
             for choice in row.executors:
-                yield _Line(f"{' ' * 14}{choice.read}: {choice.executor}, {choice.reason}")
+                yield _Line(f"{' ' * column}{choice.read}: {choice.executor}, {choice.reason}")
+
+
+def _widest(rows: Iterable[Row | Repeat], indent: int) -> int:
+    """Where details begin, so that every name has a blank behind it."""
+    return max(
+        _widest(row.rows, indent + 2) if isinstance(row, Repeat) else indent + len(row.name) + 1 for row in rows
+    )
