@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from xcompose_plugins.tasks.lm import Lm
 
-from train.tiny import TINY, TinyModel, corpus, run, work
+from tests.train.tiny import TINY, TinyModel, corpus, run, work
 from xcompose.diagnostics import SpecError
 from xcompose.spec import Expectation, values
 from xcompose.train import learner

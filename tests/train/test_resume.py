@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from train import tiny
-from train.tiny import corpus, run
+from tests.train import tiny
+from tests.train.tiny import corpus, run
 from xcompose.train.folder import read_metrics
 from xcompose.train.progress import Silent
 

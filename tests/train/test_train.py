@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.tiny import corpus
+from tests.train.tiny import corpus
 from xcompose import registry
 from xcompose.diagnostics import SpecError
 from xcompose.spec import load
