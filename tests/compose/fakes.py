@@ -87,9 +87,17 @@ NOWHERE = Component(kind="position", name="nowhere", options=NowhereOptions, bui
 CARRIED = Component(kind="recurrence", name="carried", options=CarriedOptions)
 
 
+@options
+class LateOptions:
+    pass
+
+
+LATE = Component(kind="addon", name="late", options=LateOptions, facts={"stage": "train"})
+
+
 def registry() -> Registry:
     """What is installed, and the fakes."""
-    return Registry({**load().by_name, **Registry.of([MEAN, NOWHERE, CARRIED]).by_name})
+    return Registry({**load().by_name, **Registry.of([MEAN, NOWHERE, CARRIED, LATE]).by_name})
 
 
 def node(kind: str, name: str, /, line: int = 0, path: str = "", **options: Any) -> Node:

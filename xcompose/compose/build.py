@@ -10,8 +10,9 @@ from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from xcompose.compose.composer import Composer
+from xcompose.compose.findings import Findings
 from xcompose.compose.model import Model
-from xcompose.compose.parts import Addon, Context, Init
+from xcompose.compose.parts import Context, Init
 from xcompose.compose.room import refuse_what_does_not_fit
 from xcompose.registry import Registry, load
 from xcompose.spec.model import Node, Spec
@@ -80,9 +81,11 @@ def _assemble(spec: Spec | Node, registry: Registry) -> Model:
     model: Model = composer.build(options, context)
     starts: Init = composer.build(options.init, context)
     starts(model)
+    findings = Findings()
     for addon in whole.addons if whole else ():
-        built: Addon = composer.build(composer.options(addon), context)
-        built.apply(model)
+        with findings:
+            composer.apply(addon, model, context)
+    findings.settle()
     model.spec, model.node = whole, node
     return model
 

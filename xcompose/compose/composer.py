@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+from torch import nn
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from xcompose.compose.findings import Findings
-from xcompose.compose.parts import Context, Position
+from xcompose.compose.parts import Addon, Context, Position
 from xcompose.diagnostics import Diagnostic, Note, PartError, Span, SpecError
 from xcompose.registry import Component, Registry
 from xcompose.spec.model import Layer, Node, Section
@@ -98,6 +99,22 @@ class Composer:
         if isinstance(made, Position) and _only_embeds(made):
             context.cache[key] = made
         return made
+
+    def apply(self, addon: Node, model: nn.Module, context: Context) -> None:
+        """Let an addon change a built model.
+
+        Raises:
+            SpecError: it belongs to training, or refuses its options or this model.
+        """
+        component = self.registry.component(addon.kind, addon.name)
+        if component.facts.get("stage", "model") != "model":
+            error = PartError(f"'{addon.name}' changes training, not the model", fixes=("move it to train.addons",))
+            raise SpecError(self._finding(addon, error))
+        built: Addon = self.build(self.options(addon), context)
+        try:
+            built.apply(model)
+        except PartError as error:
+            raise SpecError(self._finding(addon, error)) from error
 
     def name(self, part: Any) -> str:
         """What a spec calls the component of an options object."""

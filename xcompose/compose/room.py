@@ -54,11 +54,14 @@ def _system_free() -> int | None:
 
 
 def _group_free() -> int | None:
-    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
-    if not (limit.exists() and used.exists()):
+    limit, used, stat = CGROUP / "memory.max", CGROUP / "memory.current", CGROUP / "memory.stat"
+    if not (limit.exists() and used.exists() and stat.exists()):
         return None
     text = limit.read_text().strip()
-    return None if text == "max" else max(0, int(text) - int(used.read_text()))
+    if text == "max":
+        return None
+    facts = dict(line.split() for line in stat.read_text().splitlines())
+    return max(0, int(text) - int(used.read_text()) + int(facts["inactive_file"]))
 
 
 def readable(count: int) -> str:
