@@ -106,11 +106,20 @@ class Attention(Mixer):
         answer = self.inner.mix(*self._projected(x), x, axis, self._keys)
         return Mixed(self._written(answer.y), None, answer.losses)
 
+    @property
+    def continues(self) -> bool:
+        """Whether there is a better state than all rows so far; a learned pattern sorts whole sequences."""
+        return self.cross or not self.inner.learned
+
     def start(self, batch: int, like: Tensor) -> Any:
+        if not self.continues:
+            return super().start(batch, like)
         return {} if self.cross else self.inner.start(batch, like)
 
     def extend(self, x: Tensor, axis: Axis, state: Any, source: Source | None = None) -> Mixed:
         """Continue; of cross-attention the first call reads the source, and later ones need it no more."""
+        if not self.continues:
+            return super().extend(x, axis, state, source)
         if self.cross:
             memo, losses = (state["source"], {}) if state else self._remember(source)
             return Mixed(self._written(self.inner.recall(self._asked(x), axis, memo)), {"source": memo}, losses)
@@ -119,6 +128,8 @@ class Attention(Mixer):
 
     def state_shape(self, n: int) -> Mapping[str, tuple[int, ...]]:
         """As the contract says; what cross-attention keeps of its source does not depend on n and is not in it."""
+        if not self.continues:
+            return super().state_shape(n)
         return {} if self.cross else self.inner.state_shape(n)
 
     def visible(self, n: int) -> tuple[Visible, ...]:
@@ -192,6 +203,13 @@ def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, in
     memories = gathered(options, context, inside, cross)
     refuse_pattern(options, context, pattern)
     refuse_memories(options, context, memories, causal)
+    if any(part.learned for _, part in pattern.groups(h)) and any(m.tokens for m in memories.values()):
+        name = context.name(options.pattern)
+        raise PartError(
+            f"recurrence '{context.name(options.recurrence)}' cannot be used with pattern '{name}'",
+            label="a pattern that chooses by contents knows nothing of segments", option="recurrence",
+            fixes=("recurrence: none in this layer",),
+        )  # fmt: skip
     if score.kernel:
         refuse_with_kernel(options, context, pattern, memories, bool(terms))
         return KernelSums(score, position, (g, d, d), h, causal=causal)

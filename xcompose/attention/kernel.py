@@ -112,6 +112,9 @@ class KernelSums(nn.Module):
         super().__init__()
         self.score, self.position, self.shape, self.heads, self.causal = score, position, shape, heads, causal
 
+    learned = False
+    """Contents choose nothing here."""
+
     def mix(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Answer:
         """A whole sequence: queries (b n h d), keys (b n g d), values (b n g e)."""
         if not self.causal:

@@ -134,6 +134,13 @@ class SoftmaxReads(nn.Module):
         self.groups = [
             group._replace(pattern=restricted(group.pattern, [m.tokens for m in memories.values()])) for group in groups
         ]
+        self.patterns = nn.ModuleList(g.pattern for g in self.groups if isinstance(g.pattern, nn.Module))
+
+    @property
+    def learned(self) -> bool:
+        """Whether contents choose in some read; such a read knows whole sequences only."""
+        patterns = [group.pattern for group in self.groups] + [m.pattern for m in self.memories]
+        return any(pattern.learned for pattern in patterns)
 
     @property
     def memories(self) -> tuple[Memory, ...]:
