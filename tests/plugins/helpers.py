@@ -51,7 +51,7 @@ def mixer(options: Any, dim: int, causal: str = "strict", seed: int = 0, **facts
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in made.parameters():
-            p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.5)
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.3)
     return made
 
 
