@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from xcompose.diagnostics.codes import CODES, Code
+from xcompose.registry import load
+from xcompose.spec import check_text
 from xcompose.spec.yaml import read
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +43,23 @@ def test_an_entry_reads_well(code: Code):
 def test_an_example_of_the_loader_earns_its_code_and_the_mend_nothing(code: Code):
     assert {d.code for d in read(code.bad, "f").diagnostics} == {code.code}
     assert read(code.mend, "f").diagnostics == ()
+
+
+SCHEMA = [c for c in CODES.values() if "XC010" < c.code < "XC030" and c.bad.startswith("xcompose:")]
+
+
+@pytest.fixture(scope="module")
+def catalogue():
+    return load().catalogue
+
+
+@pytest.mark.parametrize("code", SCHEMA, ids=lambda c: c.code)
+def test_an_example_of_the_language_earns_its_code_and_the_mend_nothing(code: Code, catalogue):
+    variants = ("tiny",) if "variants:" in code.bad else ()
+    _, found = check_text(code.bad, "bad", catalogue=catalogue, variants=variants)
+    assert [d.code for d in found] == [code.code]
+    _, found = check_text(code.mend, "mend", catalogue=catalogue, variants=variants)
+    assert code.code == "XC025" or found == []
 
 
 @pytest.mark.parametrize("code", [c for c in CODES.values() if c.bad.startswith("xcompose:")], ids=lambda c: c.code)

@@ -150,7 +150,8 @@ _TABLE = (
     Code(
         "XC015",
         "a value outside its bounds",
-        "The value has the right type, but is too small or too large for its option.",
+        "The value has the right type, but is too small or too large for its option, or does not fit another "
+        "number: heads must divide the width.",
         bad=("xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 4, dropout: 2}\n"),
         mend=("xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 4, dropout: 0.2}\n"),
     ),
@@ -295,11 +296,18 @@ _TABLE = (
     ),
     Code(
         "XC032",
-        "numbers that do not fit each other",
-        "One size must divide another or equal it: heads and width, key/value heads and heads, shares and "
-        "heads, segments of two layers.",
-        bad=("xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 4, heads: 7}\n"),
-        mend=("xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 4, heads: 8}\n"),
+        "layers that do not fit each other",
+        "All layers of a stack carry the same from block to block and from segment to segment.",
+        bad=(
+            "xcompose: 1\n"
+            "model:\n"
+            "  type: decoder\n"
+            "  dim: 256\n"
+            "  layers:\n"
+            "    - {recurrence: segments(64)}\n"
+            "    - {recurrence: segments(32)}\n"
+        ),
+        mend=("xcompose: 1\nmodel:\n  type: decoder\n  dim: 256\n  recurrence: segments(64)\n  layers: 2\n"),
     ),
     Code(
         "XC033",
@@ -359,7 +367,7 @@ _TABLE = (
     Code(
         "XC068",
         "training diverged",
-        "The loss of a step is infinite or no number. The last checkpoint is from before it.",
+        "The loss is no longer a number, so further steps mean nothing. The last checkpoint is as it was.",
     ),
     # certificates
     Code(
@@ -476,8 +484,10 @@ _TABLE = (
     ),
     Code(
         "XC095",
-        "an extra is not installed",
-        "The command needs packages that come with an extra of xcompose; the fix says which.",
+        "an optional package is missing",
+        "The command needs a package that comes with an extra of xcompose.",
+        bad="xcompose train mine.xc.yaml",
+        mend=("pip install xcompose[train]\nxcompose train mine.xc.yaml"),
     ),
     Code(
         "XC099",
