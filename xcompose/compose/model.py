@@ -114,6 +114,8 @@ class Model(nn.Module, ABC):
     ) -> None:
         if tokens.dim() != 2:
             raise ValueError(f"tokens have the shape (b n), these have {tuple(tokens.shape)}")
+        if tokens.shape[1] == 0:
+            raise ValueError("there is no token to read")
         for name, given, other in (("mask", mask, tokens), ("source_mask", source_mask, source)):
             if given is not None and (other is None or given.shape != other.shape):
                 shape = None if other is None else tuple(other.shape)

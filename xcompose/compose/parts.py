@@ -171,16 +171,24 @@ class FFN(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor: ...
 
 
-@attrs.frozen(eq=False)
 class Branch:
     """One sub-layer (mixer, cross or ffn, with its dropout, without its norm), called with rows (b n c): gives rows,
-    and a pytree of tensors beside them (state, losses, statistics)."""
+    and a pytree of tensors beside them (state, losses, statistics).
 
-    run: Callable[[Tensor], tuple[Tensor, Any]]
-    modules: tuple[nn.Module, ...] = ()
-    """Whose parameters it uses."""
-    reads: tuple[Tensor, ...] = ()
-    """Tensors that it reads beside its argument: the rows of a source."""
+    Args:
+        run: does it.
+        modules: whose parameters it uses.
+        reads: tensors that it reads beside its argument: the rows of a source, a state.
+    """
+
+    # no attrs class: the compiler cannot follow how a frozen one is made
+    def __init__(
+        self,
+        run: Callable[[Tensor], tuple[Tensor, Any]],
+        modules: tuple[nn.Module, ...] = (),
+        reads: tuple[Tensor, ...] = (),
+    ):
+        self.run, self.modules, self.reads = run, modules, reads
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Any]:
         return self.run(x)
