@@ -280,6 +280,7 @@ _TABLE = (
             "xcompose: 1\n"
             "model:\n"
             "  type: decoder\n"
+            "  length: 512\n"
             "  dim: 256\n"
             "  layers: 4\n"
             "  mixer: attention(pattern=none, memory=linformer(64))\n"
@@ -304,10 +305,10 @@ _TABLE = (
             "  type: decoder\n"
             "  dim: 256\n"
             "  layers:\n"
-            "    - {recurrence: segments(64)}\n"
-            "    - {recurrence: segments(32)}\n"
+            "    - recurrence: segments(64, memory=64)\n"
+            "    - recurrence: segments(32, memory=32)\n"
         ),
-        mend=("xcompose: 1\nmodel:\n  type: decoder\n  dim: 256\n  recurrence: segments(64)\n  layers: 2\n"),
+        mend=("xcompose: 1\nmodel:\n  type: decoder\n  dim: 256\n  recurrence: segments(64, memory=64)\n  layers: 2\n"),
     ),
     Code(
         "XC033",
