@@ -163,9 +163,11 @@ def _fused(reads: Sequence[Read], dropout: float) -> Tensor:
     width = reads[0].slots.v.shape[-1]
     same = len({read.slots.k.shape[2] for read in reads}) == 1
     sides = [_square(read, None if same else read.q.shape[2]) for read in reads]
-    weights = [read.q.new_zeros(0) if (w := read.slots.log_weight) is None else w for read in reads]
+    weights = [read.slots.log_weight for read in reads]
     plans = "\n".join(_plan(read) for read in reads)
     q, k, v = (list(side) for side in zip(*sides, strict=True))
+    none = reads[0].q.new_zeros(0)
+    weights = [none if weight is None else weight for weight in weights]
     out, _ = attend_tiles(q, k, v, weights, plans, [float(read.scale) for read in reads])
     return out[..., :width]
 
