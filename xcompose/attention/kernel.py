@@ -99,7 +99,7 @@ def padded(t: Tensor, size: int) -> Tensor:
 class KernelSums(nn.Module):
     """The inside of an attention whose score is a kernel.
 
-    Sums are kept in single precision at least, since small additions to large sums vanish in half precision.
+    Features and sums are in single precision at least, since small additions to large sums vanish in half precision.
 
     Args:
         score: gives the features.
@@ -125,7 +125,7 @@ class KernelSums(nn.Module):
     def start(self, batch: int, like: Tensor) -> Any:
         g, d, e = self.shape
         wide = self._wide(like)
-        r = self.score.features(like.new_zeros(1, 1, g, d), "key")[0].shape[-1]
+        r = self.score.features(wide.new_zeros(1, 1, g, d), "key")[0].shape[-1]
         return {"s": wide.new_zeros(batch, g, r, e), "z": wide.new_zeros(batch, g, r)}
 
     def extend(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, state: Any, project: Project) -> Answer:
@@ -150,10 +150,9 @@ class KernelSums(nn.Module):
 
     def _features(self, t: Tensor, axis: Axis, side: Literal["query", "key"]) -> Features:
         """A query's own scale stands above and below the line, so it is left out; a key's is part of its features."""
-        features, log_scale = self.score.features(t, side)
-        features = self._wide(features)
+        features, log_scale = self.score.features(self._wide(t), side)
         if side == "key" and log_scale is not None:
-            features = features * self._wide(log_scale)[..., None].exp()
+            features = features * log_scale[..., None].exp()
         if side == "key" and axis.valid is not None:
             features = features * axis.valid[..., None, None]
         return Features(self.position.turn(features, axis.positions(t.device), side), features)
