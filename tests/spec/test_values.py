@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from fractions import Fraction
 
 import pytest
@@ -157,6 +158,7 @@ def test_no_width():
     assert refused(parse_width("2.67x").of, 384) == (
         "2.67x of 384 is 1025.28, not whole | 1025 is the nearest whole width"
     )
+    assert refused(parse_width("1e300x").of, 384) == "1e+300x of 384 is too large"
 
 
 def test_a_flag():
@@ -302,7 +304,22 @@ def test_a_growth(text, canonical, exponent, log):
 
 
 @pytest.mark.parametrize(
-    "text", ["O()", "O(n", "o(n)", "n", "O(m)", "O(2)", "O(^2)", "O(n^-1)", "O(log)", "O(nlog)", "O(n n)"]
+    "text",
+    [
+        "O()",
+        "O(n",
+        "o(n)",
+        "n",
+        "O(m)",
+        "O(2)",
+        "O(^2)",
+        "O(n^-1)",
+        "O(log)",
+        "O(nlog)",
+        "O(n n)",
+        "O(n^10)",
+        "O(n^1000000)",
+    ],
 )
 def test_no_growth(text):
     assert refused(parse_growth, text) == (
@@ -369,3 +386,29 @@ def test_formats():
     assert [format_flops(n) for n in (12, 999, 1e3, 8.7e9, 655e9, 2.26e15, 0.9999e12)] == [
         "12 FLOP", "999 FLOP", "1 kFLOP", "8.7 GFLOP", "655 GFLOP", "2.26 PFLOP", "1 TFLOP",
     ]  # fmt: skip
+
+
+PIECES = [
+    *"0123456789.-+eEkKMGTix%± \n",
+    *["Ki", "steps", "tokens", "at", "..", "min", "O(", "n", "^", "log", ")", "KiB", "GFLOP", "1e99999", "٣"],
+    "9" * 50,
+]
+PARSERS = (
+    parse_count, parse_length, parse_real, parse_width, parse_flag, parse_budget, parse_growth, parse_range,
+    lambda text: parse_range(text, "B"), lambda text: parse_range(text, "FLOP"),
+    lambda text: parse_range(text, whole=False),
+)  # fmt: skip
+
+
+def test_random_texts_are_read_or_refused():
+    chance = random.Random(0)
+    read = 0
+    for _ in range(3_000):
+        text = "".join(chance.choice(PIECES) for _ in range(chance.randrange(7)))
+        for parse in PARSERS:
+            try:
+                assert str(parse(text))
+            except Problem:
+                continue
+            read += 1
+    assert read > 1_000

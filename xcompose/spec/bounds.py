@@ -19,7 +19,9 @@ BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**
 FLOPS = {f"{prefix}FLOP{end}": size for prefix, size in {"": 1, **DECIMAL}.items() for end in ("", "s")}
 BUDGET_UNITS = {"steps": "steps", "epochs": "epochs", "tokens": "tokens", "trials": "trials"}
 TIMES = {"s": 1, "min": 60, "h": 3600}
-GROWTH = re.compile(r"O\(\s*(?:(?P<one>1)|(?P<n>n)?(?:\^(?P<exponent>[0-9]+(?:\.[0-9]+)?))?\s*(?P<log>log\s+n)?)\s*\)")
+GROWTH = re.compile(
+    r"O\(\s*(?:(?P<one>1)|(?P<n>n)?(?:\^(?P<exponent>[0-9](?:\.[0-9]{1,3})?))?\s*(?P<log>log\s+n)?)\s*\)"
+)
 
 
 @attrs.frozen

@@ -26,6 +26,7 @@ from xcompose.spec.formats import format_count as format_count
 from xcompose.spec.formats import format_flops as format_flops
 from xcompose.spec.formats import format_length as format_length
 from xcompose.spec.formats import format_short as format_short
+from xcompose.spec.numbers import LARGEST
 from xcompose.spec.numbers import Problem as Problem
 from xcompose.spec.numbers import length_hint as length_hint
 from xcompose.spec.numbers import parse_count as parse_count
@@ -49,12 +50,14 @@ class WidthValue:
         """The number of features in a model of width `dim`.
 
         Raises:
-            Problem: it does not come out whole.
+            Problem: it does not come out whole, or is absurdly large.
         """
         value = self.amount * dim if self.relative else self.amount
         if value.denominator != 1:
             near = f"{round(value)} is the nearest whole width"
             raise Problem(f"{_decimal(self.amount)}x of {dim:,} is {_decimal(value)}, not whole", fixes=(near,))
+        if value > LARGEST:
+            raise Problem(f"{_decimal(self.amount)}x of {dim:,} is too large", code="XC015")
         return int(value)
 
     def __str__(self) -> str:
