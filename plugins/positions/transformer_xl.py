@@ -17,7 +17,7 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from xcompose.api import Component, Context, Count, PartError, Point, Position, Term, hookimpl, option, options
+from xcompose.api import NEVER, Component, Context, Count, PartError, Point, Position, Term, hookimpl, option, options
 
 BASE = 10000.0
 """The slowest wave has a length of 2 pi times this many tokens."""
@@ -63,9 +63,9 @@ class Distances(Term):
 
     def label(self, q: Point, k: Point) -> Any:
         """i - j; in a decoder never below 0, where the causal rule hides the pair anyway."""
-        apart = q.at - k.at
-        limit = self.position.clamp
-        return torch.clamp(apart, 0 if self.position.causal else None if limit is None else -limit, limit)
+        apart, limit = q.at - k.at, self.position.clamp
+        limit = NEVER if limit is None else limit
+        return torch.clamp(apart, 0 if self.position.causal else -limit, limit)
 
     def bias(self, q: Tensor, labels: Tensor) -> Tensor:
         position = self.position
