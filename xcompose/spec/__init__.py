@@ -2,6 +2,7 @@
 
 from xcompose.spec.catalogue import Absence as Absence
 from xcompose.spec.catalogue import Catalogue as Catalogue
+from xcompose.spec.files import SpecName as SpecName
 from xcompose.spec.files import find_specs as find_specs
 from xcompose.spec.files import variants_of as variants_of
 from xcompose.spec.freeze import fingerprint as fingerprint

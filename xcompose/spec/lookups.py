@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from xcompose.diagnostics import Diagnostic, Span, SpecError
+from xcompose.schema import ValueType
 from xcompose.spec import tree
 from xcompose.spec.findings import BROKEN, Refused
 from xcompose.spec.merge import Fixed, Given, Stack, heads, lookups
 from xcompose.spec.paths import Here, Nowhere, step, walk
-from xcompose.spec.references import CHAIN, as_reference, evaluate
+from xcompose.spec.references import CHAIN, evaluate
+from xcompose.spec.resolver import shape
 
 if TYPE_CHECKING:
     from xcompose.spec.resolver import Place, Resolver
@@ -42,6 +44,16 @@ def follow(resolver: Resolver, reference: tree.Reference, given: Given, place: P
             "XC022", f"more than {CHAIN} references in a chain", given.span, names, path=place.path
         )
     return [attrs.evolve(g, trail=trail) for g in stack]
+
+
+@attrs.frozen(eq=False)
+class Whole:
+    """What a reference may stand for as a whole, and arithmetic cannot use."""
+
+    value: Any
+
+    def __str__(self) -> str:
+        return shape(self.value).strip("'")
 
 
 class _Looked:
@@ -98,7 +110,8 @@ class _Looked:
     def _value(self, name: str, here: Here) -> Any:
         resolver = self.resolver
         if here.place is not None and here.place.type.name in PLAIN:
-            value = resolver.typed(here.place, here.stack)
+            place = here.place
+            value = here.key_of.value(place.name) if here.key_of else resolver.typed(place, here.stack)
             if value is BROKEN:
                 raise Refused
             if here.place.type.name in NUMBERS and isinstance(value, int):
@@ -109,10 +122,11 @@ class _Looked:
             stack = resolver.default(here.place)
         if not stack:
             raise Nowhere
-        newest = stack[0].value
-        if isinstance(newest, tree.Scalar) and as_reference(newest, name) is not None:
-            return newest
-        return self._keep(newest, stack)
+        reference = resolver.reference(stack[0], ValueType("any"))
+        if reference is not None:
+            return reference
+        value = stack[0].value
+        return self._keep(value if isinstance(value, tree.Scalar) and "${" not in value.text else Whole(value), stack)
 
     def _keep(self, value: Any, stack: Stack) -> Any:
         self.stacks[id(value)] = (value, stack)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
-from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.diagnostics import Diagnostic, Span, SpecError
 from xcompose.diagnostics.suggest import suggest
 from xcompose.spec import tree
 from xcompose.spec.expression import unparse
 from xcompose.spec.merge import Fixed, Given, Stack
 from xcompose.spec.model import Origin, Spec
-
-if TYPE_CHECKING:
-    from xcompose.spec.resolver import Resolver
+from xcompose.spec.resolver import Resolver, as_tree
 
 SHOWN = 80
+NOWHERE = Span("default", 1, 1, 1, 1)
 
 
 class Origins(Mapping[str, tuple[Origin, ...]]):
     """By path: who gave a place its value, newest first. Put into words when asked for."""
 
     def __init__(self, resolver: Resolver):
-        self._trace, self._used = resolver.trace, resolver.used
+        self._trace, self._used, self._defaults = resolver.trace, resolver.used, resolver.defaults
 
     def __getitem__(self, path: str) -> tuple[Origin, ...]:
         return tuple(self._chain(path, self._trace[path]))
@@ -44,8 +42,9 @@ class Origins(Mapping[str, tuple[Origin, ...]]):
                 yield Origin(text_of(target), target.span, by(target))
             inside = given.inside
             yield Origin(unparse(inside) if inside is not None else text_of(given), given.span, "used at")
-        if not stack:
-            yield Origin("", None, "default")
+        default = self._defaults.get(path)
+        if not stack and default is not None:
+            yield Origin(_written(as_tree(default, NOWHERE)), None, "default")
 
 
 def by(given: Given) -> str:

@@ -28,6 +28,8 @@ class Here:
     place: Place | None
     stack: Stack
     scope: Scope | None = None
+    key_of: Scope | None = None
+    """The model, section or layer whose key it is."""
 
 
 def walk(resolver: Resolver, names: list[str]) -> Here:
@@ -100,7 +102,7 @@ def _in_scope(resolver: Resolver, scope: Scope, name: str) -> Here:
         raise Nowhere
     if scope.options[name].type.name == "section":
         return Here(None, [], scope.section(name))
-    return Here(scope.place(name), scope.stack(name))
+    return Here(scope.place(name), scope.stack(name), key_of=scope)
 
 
 def _untyped(stack: Stack, name: str) -> Stack:

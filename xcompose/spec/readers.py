@@ -143,7 +143,7 @@ def record(resolver: Resolver, place: Place, stack: Stack) -> Any:
         return None if place.type.optional else resolver.missing(place)
     found += mappings(resolver, place, resolver.default(place)) if isinstance(place.default, dict) else []
     fields = {field.name: field for field in place.type.fields}
-    unknown(resolver, place, found, fields, place.owner or place.name)
+    unknown(resolver, place, found, fields, place.owner if place.name.isdigit() else place.name)
     values = {}
     for name, field in fields.items():
         below = place.below(name, field.type, default=field.default, option=field, owner=place.name)

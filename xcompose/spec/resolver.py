@@ -14,7 +14,7 @@ from xcompose.schema import REQUIRED, OptionSchema, ValueType
 from xcompose.spec import expression, tree
 from xcompose.spec.catalogue import Catalogue
 from xcompose.spec.findings import BROKEN, Findings, Refused
-from xcompose.spec.merge import DEFAULT, Given, Stack, is_null
+from xcompose.spec.merge import DEFAULT, Fixed, Given, Stack, is_null
 
 if TYPE_CHECKING:
     from xcompose.spec.files import Document
@@ -96,6 +96,7 @@ class Resolver:
         self.catalogue, self.findings, self.sections, self.document = catalogue, findings, sections, document
         self.origin = document.root.span
         self.trace: dict[str, Stack] = {}
+        self.defaults: dict[str, Any] = {}
         self.used: dict[str, list[tuple[Given, Stack]]] = {}
         self._nodes, self._depth = 0, 0
         self._parsed: dict[int, tuple[tree.Scalar, Any]] = {}
@@ -108,6 +109,7 @@ class Resolver:
         from xcompose.spec.readers import READERS
 
         self.trace.setdefault(place.path, stack)
+        self.defaults.setdefault(place.path, place.default)
         self._depth += 1
         try:
             if self._depth > NESTING:
@@ -226,6 +228,8 @@ def shape(value: Any) -> str:
             return f"'{name}(...)'"
         case tree.Operation(operator=operator):
             return f"patterns joined by '{operator}'"
+        case Fixed(value=fixed):
+            return f"'{fixed}'"
     return f"'{value}'"
 
 

@@ -48,6 +48,7 @@ class Scope:
         self.options, self.stacks, self.outer = options, stacks, outer
         self.reduced: components.Reduced | None = None
         self._values: dict[str, Any] = {}
+        self._reading: set[str] = set()
 
     def stack(self, name: str) -> Stack:
         """What was given for a key."""
@@ -65,10 +66,18 @@ class Scope:
 
     def value(self, name: str) -> Any:
         """The value of a key, or `BROKEN`; read once."""
+        if name in self._reading:
+            stack = self.stack(name)
+            message = f"reference cycle: '{self.path}.{name}' needs itself"
+            self.resolver.findings.report("XC022", message, stack[0].span if stack else self.span, path=self.path)
+            return BROKEN
         if name not in self._values:
-            self._values[name] = BROKEN
+            self._reading.add(name)
             value = self.resolver.typed(self.place(name), self.stack(name))
-            self._values[name] = self._counted(name) if value is None and self.options[name].layer else value
+            if value is None and self.options[name].layer:
+                value = self.resolver.defaults[f"{self.path}.{name}"] = self._counted(name)
+            self._values[name] = value
+            self._reading.discard(name)
         return self._values[name]
 
     def dim(self) -> Any:
