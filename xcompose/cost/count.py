@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from xcompose.compose.parts import Mixer
 
@@ -47,13 +48,16 @@ def parameters(model: nn.Module) -> Parameters:
     return Parameters(sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad))
 
 
-def counts(model: nn.Module, n: int, *, training: bool = False, source: int | None = None) -> Cost:
+def counts(
+    model: nn.Module, n: int, *, activations: bool = False, training: bool = False, source: int | None = None
+) -> Cost:
     """Count what a model on the meta device does to one sequence of n tokens.
 
     Args:
         model: on the meta device, in any mode.
         n: length.
-        training: also count the backward pass and what is kept for it.
+        activations: also count what is kept for the backward pass.
+        training: also count the backward pass itself.
         source: length of the other sequence, for a model that reads one; n if not said.
 
     Raises:
@@ -63,23 +67,23 @@ def counts(model: nn.Module, n: int, *, training: bool = False, source: int | No
     more: dict[str, Any] = {}
     if getattr(model, "reads_source", False):
         more["source"] = torch.zeros(1, source or n, dtype=torch.long, device="meta")
-    counter = _counter()
+    counter = Flops()
     work = _Work(counter)
     kept = _Kept(model)
     with ExitStack() as stack:
-        stack.enter_context(torch.set_grad_enabled(training))
+        stack.enter_context(torch.set_grad_enabled(training or activations))
         stack.enter_context(counter)
         stack.enter_context(work.watching(model))
-        if training:
+        if training or activations:
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(kept.note, lambda packed: packed))
         out = model(tokens, **more)
-        forward = counter.get_total_flops()
+        forward = counter.total
         if training:
             (out.logits.sum() + sum(out.losses.values())).backward()
             for parameter in model.parameters():
                 parameter.grad = None
     return Cost(
-        n=n, forward=forward, attention=work.attention, training=counter.get_total_flops() if training else 0,
+        n=n, forward=forward, attention=work.attention, training=counter.total if training else 0,
         activations=kept.bytes, state=state_bytes(model, n), mixers=tuple(work.by_mixer.items()),
     )  # fmt: skip
 
@@ -89,18 +93,33 @@ def state_bytes(model: nn.Module, n: int) -> int:
     return model.state_bytes(n)  # type: ignore[operator]
 
 
-def _counter() -> FlopCounterMode:
-    from xcompose.attention.fused import register_flops
+class Flops(TorchDispatchMode):
+    """Adds up the FLOPs of every operator that torch, or the executors of attention, have a formula for.
 
-    register_flops()
-    return FlopCounterMode(display=False)
+    As torch's own counter, but without its tables by module, which take longer than the model.
+    """
+
+    def __init__(self):
+        from xcompose.attention.fused import register_flops
+
+        super().__init__()
+        register_flops()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **kwargs, out_val=out)
+        return out
 
 
 @attrs.define
 class _Work:
     """Watches where FLOPs are spent: in which mixer, and how much of that in its projections."""
 
-    counter: FlopCounterMode
+    counter: Flops
     by_mixer: dict[str, int] = attrs.field(factory=dict)
     projections: int = 0
 
@@ -126,10 +145,10 @@ class _Work:
         before: list[int] = []
 
         def enter(*_: Any) -> None:
-            before.append(self.counter.get_total_flops())
+            before.append(self.counter.total)
 
         def leave(*_: Any) -> None:
-            spend(self.counter.get_total_flops() - before.pop())
+            spend(self.counter.total - before.pop())
 
         return [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
 

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 from torch import nn
 
 from xcompose.cost.count import Cost, Parameters, counts, parameters
-from xcompose.cost.growth import classify
+from xcompose.cost.growths import KINDS, growths
+from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.spec.model import Spec
 from xcompose.spec.values import Growth, format_bytes, format_flops
-
-FAR = (2**18, 2**19, 2**20)
-"""Lengths at which growth is read where a model takes any length: terms of lower order weigh nothing there."""
-KINDS = ("time", "memory", "state")
-
-
-@attrs.frozen
-class Growths:
-    """How counts grow with the length, and where that was read."""
-
-    lengths: tuple[int, ...]
-    values: dict[str, tuple[int, ...]]
-    """By kind, `time`, `memory` or `state`, at each length."""
-
-    def of(self, kind: str) -> Growth | None:
-        """The class of one count; None where the model takes one length only."""
-        return classify(self.lengths, self.values[kind]) if len(self.lengths) > 1 else None
 
 
 @attrs.frozen
@@ -38,22 +22,21 @@ class CostReport:
     name: str
     parameters: Parameters
     costs: tuple[Cost, ...]
-    growths: Growths
+    growths: Mapping[str, Growth]
+    """Of `time`, `memory` and `state`, where they could be read."""
     decodes: bool = True
 
     def as_data(self) -> dict[str, Any]:
         """For programs."""
-        grown = {kind: str(found) if (found := self.growths.of(kind)) else None for kind in KINDS}
-        if not self.decodes:
-            grown["state"] = None
         return {
-            "spec": self.name, "parameters": attrs.asdict(self.parameters), "growth": grown,
+            "spec": self.name, "parameters": attrs.asdict(self.parameters),
+            "growth": {kind: str(growth) for kind, growth in self.growths.items()},
             "lengths": [attrs.asdict(cost) for cost in self.costs],
         }  # fmt: skip
 
     def text(self) -> str:
         """A table: one column for each length, one line for each count."""
-        time, memory, state = (str(self.growths.of(kind) or "") for kind in KINDS)
+        time, memory, state = (str(self.growths.get(kind, "")) for kind in KINDS)
         shares = [f"{_percent(c.attention / c.forward if c.forward else 0)} %" for c in self.costs]
         lines: list[tuple[str, list[str], str]] = [
             ("work, forward", [format_flops(c.forward) for c in self.costs], time),
@@ -80,13 +63,34 @@ def report(spec: Spec | nn.Module, lengths: Sequence[int], *, training: bool = T
         name: for the table.
 
     Raises:
-        SpecError: the spec does not compose.
-        ValueError: the model does not take one of the lengths.
+        SpecError: the spec does not compose, or the model does not take one of the lengths.
     """
     model = planned(spec)
-    costs = tuple(counts(model, n, training=training) for n in lengths)
+    costs = tuple(_at(model, n, training) for n in lengths)
     title = name or (spec.name if isinstance(spec, Spec) else type(model).__name__)
-    return CostReport(title, parameters(model), costs, growths(model, training=training), decodes(model))
+    whole = spec if isinstance(spec, Spec) else None
+    grown = {kind: growth for kind, growth in _growths(model, whole, costs, training).items() if growth}
+    return CostReport(title, parameters(model), costs, grown, decodes(model))
+
+
+def _growths(model: nn.Module, spec: Spec | None, costs: Sequence[Cost], training: bool) -> dict[str, Growth | None]:
+    found = growths(model, spec, costs if training else ())
+    wanted = {"time": True, "memory": training, "state": decodes(model)}
+    return {kind: found.of(kind) for kind in KINDS if wanted[kind]}
+
+
+def _at(model: Any, n: int, training: bool) -> Cost:
+    try:
+        return counts(model, n, activations=training, training=training)
+    except SpecError:
+        raise
+    except ValueError as error:
+        span = model.node.span if model.node else None
+        finding = Diagnostic(
+            "XC041", f"the model does not take a text of {n:,} tokens", span, label=str(error), path="model",
+            stage="build", fixes=("another --length",),
+        )  # fmt: skip
+        raise SpecError(finding) from error
 
 
 def planned(spec: Spec | nn.Module) -> nn.Module:
@@ -101,34 +105,6 @@ def planned(spec: Spec | nn.Module) -> nn.Module:
 def decodes(model: nn.Module) -> bool:
     """Whether it reads step by step, with a state."""
     return bool(model.decodes)
-
-
-def growths(model: nn.Module, *, training: bool = True) -> Growths:
-    """How a model on the meta device grows: read far out, where lower terms weigh least, or as far as it can go."""
-    longest = length_of(model)
-    near = () if longest is None else tuple(n for n in (longest // 4, longest // 2, longest) if n > 0)
-    for lengths in (FAR, near, near[-1:]):
-        found = _counted(model, lengths, training)
-        if found:
-            values = {
-                "time": tuple(c.forward for c in found), "memory": tuple(c.activations for c in found),
-                "state": tuple(c.state for c in found),
-            }  # fmt: skip
-            return Growths(lengths, values)
-    return Growths((), dict.fromkeys(KINDS, ()))
-
-
-def _counted(model: nn.Module, lengths: Sequence[int], training: bool) -> list[Cost]:
-    """Costs at these lengths; none where the model does not take one of them."""
-    try:
-        return [counts(model, n, training=training) for n in reversed(lengths)][::-1]
-    except ValueError:
-        return []
-
-
-def length_of(model: nn.Module) -> int | None:
-    """The longest sequence as the spec states it, if it does."""
-    return model.options.length  # type: ignore[union-attr]
 
 
 def _percent(share: float) -> str:

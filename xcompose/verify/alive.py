@@ -15,9 +15,11 @@ from xcompose.diagnostics import Diagnostic
 from xcompose.verify.causal import two_texts
 from xcompose.verify.measure import gradients, moved, spread
 from xcompose.verify.rows import from_rows, last_axis
-from xcompose.verify.subject import Part, Subject, alone, axis_of, parts_of, rows
+from xcompose.verify.subject import Part, Subject, alone, axis_of, blame, outermost, parts_of, rows
 
 CODE = "XC072"
+BROKEN = "XC053"
+"""A part that does what its kind may not."""
 DEAD = 1e-12
 """Largest change of an output, relative to all outputs, that counts as none: rounding is near 1e-16."""
 NO_GRADIENT = 1e-25
@@ -28,14 +30,13 @@ FOREIGN = 1e-10
 def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
     """Findings about mixers whose measured influence is not the declared one; about the whole model only where every
     mixer keeps its word."""
-    found: list[Diagnostic] = []
-    for part in subject.parts():
-        if isinstance(part.module, Mixer):
-            finding = _cross(subject, part, seed) if part.cross else _mixer(subject, part, seed)
-            found += [finding] if finding else []
-        elif part.place.kind in ("ffn", "norm", "embedding"):
-            found += _row_by_row(subject, part, seed)
-    return found or _whole(subject, seed)
+    return blame(subject.parts(), lambda part: _part(subject, part, seed)) or _whole(subject, seed)
+
+
+def _part(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
+    if isinstance(part.module, Mixer):
+        return _cross(subject, part, seed) if part.cross else _mixer(subject, part, seed)
+    return None if part.place.kind == "output" else _row_by_row(subject, part, seed)
 
 
 def declared(part: Part, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,14 +93,14 @@ def _suspect(sure: np.ndarray, dead: np.ndarray) -> str:
 def _foreign(subject: Subject, part: Part, foreign: np.ndarray, change: np.ndarray) -> Diagnostic:
     i, j = _first(foreign)
     return subject.finding(
-        CODE, f"{part.place.title} reads what it does not declare visible", part.place,
+        BROKEN, f"{part.place.title} reads what it does not declare visible", part.place,
         f"output {i} moved by {change[i, j]:.2g} when row {j} was replaced",
         measured=f"{int(foreign.sum())} pairs beyond the declared ones, of {subject.n} positions",
         hint=f"in the plugin '{part.place.name}', let `visible` say all that is read, or read less",
     )  # fmt: skip
 
 
-def _row_by_row(subject: Subject, part: Part, seed: int) -> list[Diagnostic]:
+def _row_by_row(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
     """A part that is no mixer owes that each row stays by itself."""
     n = subject.n
     if isinstance(part.module, Embedding):
@@ -110,14 +111,13 @@ def _row_by_row(subject: Subject, part: Part, seed: int) -> list[Diagnostic]:
         change = moved(alone(part, n), x, other).numpy()
     mixed = (change > FOREIGN) & ~np.eye(n, dtype=bool)
     if not mixed.any():
-        return []
+        return None
     i, j = _first(mixed)
-    finding = subject.finding(
-        CODE, f"{part.place.title} mixes rows, which only a mixer may do", part.place,
+    return subject.finding(
+        BROKEN, f"{part.place.title} mixes rows, which only a mixer may do", part.place,
         f"output {i} moved by {change[i, j]:.2g} when row {j} was replaced",
         hint=f"in the plugin '{part.place.name}', take sums and statistics over the last axis only",
     )  # fmt: skip
-    return [finding]
 
 
 def _cross(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
@@ -151,7 +151,7 @@ def reach(subject: Subject, n: int | None = None) -> tuple[np.ndarray, np.ndarra
     n = n or subject.n
     sure = most = np.eye(n, dtype=bool)
     one: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for part in parts_of(subject.model(), subject):
+    for part in outermost(parts_of(subject.model(), subject)):
         if not isinstance(part.module, Mixer) or part.cross or part.place.stack == "encoder":
             continue
         key = part.place.path or str(part.place.key)

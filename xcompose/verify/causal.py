@@ -11,7 +11,7 @@ from xcompose.compose.parts import Embedding
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import gradients, moved, spread
 from xcompose.verify.rows import from_rows, last_axis
-from xcompose.verify.subject import Part, Subject, alone, rows
+from xcompose.verify.subject import Part, Subject, alone, blame, rows
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 """Largest change of a past output that is rounding."""
@@ -28,13 +28,11 @@ def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
     """
     if subject.causal == "none":
         return []
-    found = [f for part in subject.parts() if part.causal and (f := _part(subject, part, seed))]
-    guilty = {f.path for f in found}
-    # The executors that train in float32 are not those that answer in float64.
-    for part in subject.parts(torch.float32):
-        if part.causal and part.place.path not in guilty and subject.causal == "strict":
-            finding = _moved(subject, part, seed, torch.float32)
-            found += [finding] if finding else []
+    found = blame((p for p in subject.parts() if p.causal), lambda part: _part(subject, part, seed))
+    if not found and subject.causal == "strict":
+        # The executors that train in float32 are not those that answer in float64.
+        single = (p for p in subject.parts(torch.float32) if p.causal)
+        found = blame(single, lambda part: _moved(subject, part, seed, torch.float32))
     return found or _whole(subject, seed)
 
 

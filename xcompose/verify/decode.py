@@ -13,7 +13,7 @@ from xcompose.attention.reads import Axis
 from xcompose.compose.parts import Mixer
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import distance
-from xcompose.verify.subject import Part, Subject, rows, source_of
+from xcompose.verify.subject import Part, Subject, blame, rows, source_of
 
 CODE = "XC074"
 STATE_CODE = "XC078"
@@ -26,8 +26,8 @@ def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
     if subject.causal != "strict":
         return []
     mixers = [p for p in subject.parts() if isinstance(p.module, Mixer) and (p.causal or p.cross)]
-    found = [f for part in mixers if (f := _mixer(subject, part, seed))]
-    sizes = [f for part in mixers if not part.cross and (f := _state(subject, part, seed))]
+    found = blame(mixers, lambda part: _mixer(subject, part, seed))
+    sizes = blame((p for p in mixers if not p.cross), lambda part: _state(subject, part, seed))
     return found + sizes or list(_whole(subject, seed))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from xcompose.compose.parts import Mixer
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import distance
-from xcompose.verify.subject import Part, Subject, alone, parts_of, redraw, rows
+from xcompose.verify.subject import Part, Subject, alone, blame, parts_of, redraw, rows
 
 CODE = "XC076"
 SAME = 1e-12
@@ -25,7 +25,7 @@ def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
     """Findings about models, or mixers where one is to blame, that give several results for one input."""
     with torch.random.fork_rng(devices=[]):
         found = [f for f in (_builds(subject), *_evaluations(subject, seed), _training(subject, seed)) if f]
-    return found or [f for part in subject.parts() if (f := _single(subject, part, seed))]
+    return found or blame(subject.parts(), lambda part: _single(subject, part, seed))
 
 
 def is_deterministic(subject: Subject, seed: int = 0) -> bool:
@@ -51,19 +51,22 @@ def _build(subject: Subject, noise: int) -> nn.Module:
 
 
 def _evaluations(subject: Subject, seed: int) -> Iterator[Diagnostic]:
-    for part in subject.parts():
-        if not isinstance(part.module, Mixer):
-            continue
-        run, x = alone(part, subject.n, subject.source), rows(part, subject.n, seed, torch.float64, batch=2)
-        change = _twice(lambda run=run, x=x: run(x))
-        if change > SAME:
-            yield _random(subject, part, change)
-            return
+    mixers = (part for part in subject.parts() if isinstance(part.module, Mixer))
+    guilty = blame(mixers, lambda part: _mixer(subject, part, seed))
+    yield from guilty
+    if guilty:
+        return
     model, tokens = subject.model(), subject.tokens(2, seed)
     other = subject.tokens(3, seed + 1, max(2, subject.n // 2))
     change = _twice(lambda: subject.call(model, tokens).logits, between=lambda: subject.call(model, other))
     if change > SAME:
         yield _random(subject, None, change)
+
+
+def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
+    run, x = alone(part, subject.n, subject.source), rows(part, subject.n, seed, torch.float64, batch=2)
+    change = _twice(lambda: run(x))
+    return _random(subject, part, change) if change > SAME else None
 
 
 def _twice(run: Callable[[], Tensor], between: Callable[[], Any] = lambda: None) -> float:

@@ -117,7 +117,7 @@ def _growth(e: Expectation, facts: Facts) -> Diagnostic | None:
     found = growths.of(e.key)
     if found is None:
         return _broken(e, "one length only", "growth cannot be read: the model does not take longer and shorter texts")
-    if keeps(e.value, growths.lengths, growths.values[e.key]):
+    if keeps(e.value, growths.lengths, growths.values(e.key)):
         return None
     guilty = list(_guilty(e, facts))
     fixes = (f"if it is meant, expect {e.key}: {found}",)
@@ -132,7 +132,7 @@ def _at_two(kind: str, facts: Facts) -> str:
     if kind == "state":
         pairs = [(n, facts.amount("state", n)) for n in SHOWN]
     else:
-        values = facts.growths.values[kind]
+        values = facts.growths.values(kind)
         pairs = [(facts.growths.lengths[k], values[k]) for k in (0, -1)]
     return ", ".join(f"{FORMATS[kind](value)} at {format_length(n)}" for n, value in pairs)
 
@@ -152,7 +152,8 @@ def _by_layer(kind: str, n: int, facts: Facts) -> list[tuple[str, Place, int]]:
     if kind == "memory":
         return []
     if kind == "time":
-        work = dict(facts.cost(n).mixers)
+        cost = facts.growths.cost(n) if n in facts.growths.lengths else facts.cost(n)
+        work = dict(cost.mixers)
         return [(path, place, work.get(path, 0)) for path, place, _ in facts.mixers()]
     width = facts.model.like(1).element_size()
     decoding = [(path, place, m) for path, place, m in facts.mixers() if place.stack != "encoder"]

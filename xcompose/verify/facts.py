@@ -12,8 +12,8 @@ import numpy as np
 from xcompose.compose.parts import Mixer
 from xcompose.cost.count import Cost, Parameters, counts, parameters, state_bytes
 from xcompose.cost.flow import visible
-from xcompose.cost.report import Growths, growths, length_of
-from xcompose.spec.model import Node
+from xcompose.cost.growths import Growths, growths
+from xcompose.spec.model import Node, Spec
 from xcompose.verify.subject import Place, place_of
 
 USUAL = 1024
@@ -28,7 +28,7 @@ class Facts:
     """Facts of a model on the meta device, each worked out when asked for."""
 
     model: Any
-    node: Node | None = None
+    spec: Spec | None = None
     counted: dict[tuple[int, bool], Cost] = attrs.field(factory=dict, repr=False)
 
     @functools.cached_property
@@ -41,28 +41,33 @@ class Facts:
 
     @functools.cached_property
     def growths(self) -> Growths:
-        return growths(self.model)
+        return growths(self.model, self.spec)
+
+    @property
+    def node(self) -> Node | None:
+        return self.spec.model if self.spec else None
 
     @property
     def length(self) -> int:
         """Where amounts are read unless an expectation says otherwise."""
-        return length_of(self.model) or USUAL
+        return self.model.options.length or USUAL
 
-    def cost(self, n: int, training: bool = False) -> Cost:
+    def cost(self, n: int, *, activations: bool = False) -> Cost:
         """Counts at a length.
 
         Raises:
             ValueError: the model does not take it.
         """
-        if (n, training) not in self.counted:
-            self.counted[n, training] = counts(self.model, n, training=training)
-        return self.counted[n, training]
+        known = self.counted.get((n, True)) or self.counted.get((n, activations))
+        if known is None:
+            known = self.counted[n, activations] = counts(self.model, n, activations=activations)
+        return known
 
     def amount(self, kind: str, n: int) -> int:
         """FLOPs of the forward pass (`time`), bytes of activations (`memory`) or of the decode state (`state`)."""
         if kind == "state":
             return state_bytes(self.model, n)
-        return self.cost(n, True).activations if kind == "memory" else self.cost(n).forward
+        return self.cost(n, activations=True).activations if kind == "memory" else self.cost(n).forward
 
     def mixers(self) -> Iterator[tuple[str, Place, Mixer]]:
         """Every outermost mixer: its path in the model, its place in the spec, itself."""
@@ -96,7 +101,7 @@ class Facts:
     @functools.cached_property
     def step(self) -> int:
         """The model takes every length that is a multiple of this: 1 where it takes any."""
-        longest = length_of(self.model) or TRIED[-1]
+        longest = self.model.options.length or TRIED[-1]
         if all(self.takes(n) for n in TRIED if n <= longest):
             return 1
         for step in range(2, longest + 1):

@@ -56,7 +56,8 @@ def _alive(parameter: nn.Parameter) -> bool:
 
 
 def _part(parts: list[Part], name: str) -> Part | None:
-    return next((part for part in parts if name.startswith(f"{part.at}.")), None)
+    found = [part for part in parts if name.startswith(f"{part.at}.")]
+    return max(found, key=lambda part: len(part.at), default=None)
 
 
 def _finding(subject: Subject, place: Place | None, names: list[str]) -> Diagnostic:

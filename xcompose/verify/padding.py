@@ -12,7 +12,7 @@ from xcompose.compose.parts import Mixer
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import distance
 from xcompose.verify.rows import last_axis
-from xcompose.verify.subject import Part, Subject, axis_of, rows, source_of
+from xcompose.verify.subject import Part, Subject, axis_of, blame, rows, source_of
 
 CODE = "XC073"
 TOLERANCE = 1e-10
@@ -20,7 +20,8 @@ TOLERANCE = 1e-10
 
 def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
     """Findings about mixers whose real rows notice rows that hold no token; about the model where no mixer does."""
-    found = [f for part in subject.parts() if isinstance(part.module, Mixer) and (f := _mixer(subject, part, seed))]
+    mixers = (part for part in subject.parts() if isinstance(part.module, Mixer))
+    found = blame(mixers, lambda part: _mixer(subject, part, seed))
     first = None if found else next(_whole(subject, seed), None)
     return found if first is None else [first]
 

@@ -20,7 +20,7 @@ from xcompose.spec.model import Spec
 from xcompose.verify import alive, causal, decode, deterministic, expect, gradients, padding, saving, sizes, spans
 from xcompose.verify.facts import Facts
 from xcompose.verify.results import OPTIONAL, STAGES, Report, SpecReport, Stage, failed
-from xcompose.verify.subject import Subject
+from xcompose.verify.subject import Part, Subject, alone, rows
 
 Certificate = Callable[[Subject, int], list[Diagnostic]]
 CONTRACTS: tuple[Certificate, ...] = (
@@ -28,7 +28,7 @@ CONTRACTS: tuple[Certificate, ...] = (
 )  # fmt: skip
 NUMERICS: tuple[Certificate, ...] = (gradients.certify, deterministic.certify, saving.certify)
 TINY = "tiny"
-CODE = "XC078"
+UNMEASURED, BROKEN = "XC060", "XC053"
 
 
 def check_spec(
@@ -82,7 +82,14 @@ def _references(files: Iterable[str | Path]) -> Iterable[str]:
     for file in map(str, files):
         yield file
         if "@" not in file:
-            yield from (f"{file}@{variant}" for variant in files_of_specs.variants_of(file))
+            yield from (f"{file}@{variant}" for variant in _variants(file))
+
+
+def _variants(file: str) -> Iterable[str]:
+    try:
+        return files_of_specs.variants_of(file)
+    except SpecError:
+        return ()  # the file is broken, and checking it says how
 
 
 @attrs.define(eq=False)
@@ -107,8 +114,11 @@ class Checker:
         for node, n, known_stage, known in self._measured:
             if node == subject.cache["key"] and n == subject.n and known_stage == stage:
                 return known
-        findings = [f for certificate in certificates for f in certificate(subject, self.seed)]
-        results = _behaviour(subject, self.seed, findings) if stage == "contracts" else {}
+        try:
+            findings = [f for certificate in certificates for f in certificate(subject, self.seed)]
+            results = _behaviour(subject, self.seed, findings) if stage == "contracts" else {}
+        except Exception as error:  # a part may raise anything, and that is a finding about it
+            findings, results = [_raised(subject, error, stage)], {}
         made = _Measured(tuple(findings), results)
         self._measured.append((subject.cache["key"], subject.n, stage, made))
         return made
@@ -183,7 +193,7 @@ class _Run:
 
     def _facts(self) -> Facts:
         assert self.spec is not None
-        return Facts(self.model, self.spec.model)
+        return Facts(self.model, self.spec)
 
     def _build(self) -> list[Diagnostic]:
         assert self.spec is not None
@@ -286,10 +296,31 @@ def _behaviour(subject: Subject, seed: int, findings: Sequence[Diagnostic]) -> d
     }  # fmt: skip
 
 
+def _raised(subject: Subject, error: Exception, stage: str) -> Diagnostic:
+    """The finding about a part that raises where it should answer."""
+    guilty = next((part.place for part in subject.parts() if _raises(part, subject)), None)
+    title = guilty.title if guilty else "the model"
+    return subject.finding(
+        BROKEN, f"{title} fails where it should answer", guilty, f"{type(error).__name__}: {str(error).strip()}",
+        stage=stage,
+    )  # fmt: skip
+
+
+def _raises(part: Part, subject: Subject) -> bool:
+    if part.place.kind == "embedding":
+        return False
+    try:
+        with torch.no_grad():
+            alone(part, subject.n, subject.source)(rows(part, subject.n, 0, torch.float64))
+    except Exception:  # which part it is that raises is the whole question
+        return True
+    return False
+
+
 def _too_large(spec: Spec) -> Diagnostic:
     assert spec.model is not None
     return Diagnostic(
-        code=CODE, message="nothing small enough to measure could be made of this spec", span=spec.model.span,
+        code=UNMEASURED, message="nothing small enough to measure could be made of this spec", span=spec.model.span,
         label="its certificates were not measured", path="model", severity="warning", stage="contracts", spec=spec.name,
         fixes=("add a variant 'tiny' with a smaller model",),
     )  # fmt: skip

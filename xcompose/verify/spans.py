@@ -12,7 +12,7 @@ from xcompose.attention.reads import Axis
 from xcompose.compose.parts import Memory, Mixer
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import moved
-from xcompose.verify.subject import Part, Subject, alone, place_of, rows
+from xcompose.verify.subject import Part, Place, Subject, alone, memory_place, outermost, rows
 
 CODE = "XC071"
 FOREIGN = 1e-10
@@ -21,17 +21,14 @@ FOREIGN = 1e-10
 def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
     """Findings about memories with a slot that moves when a row outside its span is replaced."""
     found = []
-    for part in subject.parts():
-        if not isinstance(part.module, Mixer) or part.cross:
-            continue
-        for path, memory in part.module.named_modules():
-            if isinstance(memory, Memory):
-                finding = _memory(subject, part, path, memory, seed)
-                found += [finding] if finding else []
+    for part in outermost(subject.parts()):
+        if isinstance(part.module, Mixer) and not part.cross:
+            memories = [m for m in part.module.modules() if isinstance(m, Memory)]
+            found += [f for k, m in enumerate(memories) if (f := _memory(subject, part, k, m, seed))]
     return found
 
 
-def _memory(subject: Subject, part: Part, path: str, memory: Memory, seed: int) -> Diagnostic | None:
+def _memory(subject: Subject, part: Part, number: int, memory: Memory, seed: int) -> Diagnostic | None:
     caught = _inputs(subject, part, memory, seed)
     if caught is None:
         return None
@@ -55,7 +52,7 @@ def _memory(subject: Subject, part: Part, path: str, memory: Memory, seed: int) 
     places = np.arange(axis.n)
     inside = (places >= start[:, None]) & (places <= end[:, None])
     outside = (change[: len(inside)] > FOREIGN) & ~inside[: len(change)]
-    return _finding(subject, part, memory, path, change, outside, start, end) if outside.any() else None
+    return _finding(subject, memory_place(part.place, number), change, outside, start, end) if outside.any() else None
 
 
 def _inputs(subject: Subject, part: Part, memory: Memory, seed: int) -> tuple[Tensor, Tensor, Axis] | None:
@@ -77,16 +74,14 @@ def _inputs(subject: Subject, part: Part, memory: Memory, seed: int) -> tuple[Te
 
 
 def _finding(
-    subject: Subject, part: Part, memory: Memory, path: str, change: np.ndarray, outside: np.ndarray,
-    start: np.ndarray, end: np.ndarray,
+    subject: Subject, place: Place, change: np.ndarray, outside: np.ndarray, start: np.ndarray, end: np.ndarray
 ) -> Diagnostic:  # fmt: skip
     slot, row = (int(i) for i in np.argwhere(outside)[0])
-    node = place_of(f"{part.at}.{path}", "mixer", memory, subject.node)
     beyond = [int(r - end[s]) for s, r in np.argwhere(outside) if r > end[s]]
     far = f"every one reads {beyond[0]} too far" if len(beyond) == int(outside.sum()) and len(set(beyond)) == 1 else ""
     count = len(set(np.argwhere(outside)[:, 0].tolist()))
     return subject.finding(
-        CODE, "a slot uses a row outside its span", node,
+        CODE, "a slot uses a row outside its span", place,
         f"slot {slot} says positions {start[slot]}..{end[slot]}, but moved by {change[slot, row]:.2g} "
         f"when row {row} was replaced",
         measured=f"{count} of {len(outside)} slots leave their span" + (f"; {far}" if far else ""),

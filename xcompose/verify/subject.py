@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -33,6 +33,7 @@ class Place:
     span: Span | None = None
     key: Any = None
     """Equal for parts that are built from equal options: one of them speaks for all."""
+    node: Node | None = attrs.field(default=None, eq=False, repr=False)
 
     @property
     def title(self) -> str:
@@ -150,19 +151,72 @@ def redraw(model: nn.Module, seed: int) -> None:
 
 
 def parts_of(model: nn.Module, subject: Subject) -> Iterator[Part]:
-    """Every mixer, cross mixer, ffn, norm, embedding and output of a model that is used; not the parts inside them."""
-    done: set[str] = set()
+    """Every mixer, cross mixer, ffn, norm, embedding and output of a model that is used, and the mixers inside mixers;
+    no other parts inside them."""
+    places: dict[str, Place] = {}
     widths = _widths(model, subject)
     for path, module in model.named_modules():
         kind = next((name for kind, name in KINDS.items() if isinstance(module, kind)), None)
-        inside = any(path.startswith(f"{outer}.") for outer in done)
-        if kind is None or inside or module not in widths:
+        outer = next((p for p in reversed(places) if path.startswith(f"{p}.")), None)
+        if kind is None or module not in widths or (outer is not None and kind != "mixer"):
             continue
-        done.add(path)
         cross = kind == "mixer" and "cross" in path.split(".")
-        place = place_of(path, "cross" if cross else kind, module, subject.node)
+        if outer is None:
+            place = place_of(path, "cross" if cross else kind, module, subject.node)
+        else:
+            before = [p for p in places if p.startswith(f"{outer}.")]
+            place = _inside(places[outer], len(before), module)
+        places[path] = place
         causal = subject.causal != "none" and place.stack != "encoder"
         yield Part(module, path, place, causal=causal, dim=widths[module], cross=cross)
+
+
+def outermost(parts: Iterable[Part]) -> list[Part]:
+    """Those that are not inside another."""
+    parts = list(parts)
+    return [p for p in parts if not any(p.at.startswith(f"{other.at}.") for other in parts)]
+
+
+def blame(parts: Iterable[Part], find: Callable[[Part], Diagnostic | None]) -> list[Diagnostic]:
+    """What `find` finds about parts; of parts inside each other the innermost is to blame."""
+    found: dict[str, Diagnostic] = {}
+    order = list(parts)
+    for part in sorted(order, key=lambda p: -p.at.count(".")):
+        if any(at.startswith(f"{part.at}.") for at in found):
+            continue
+        finding = find(part)
+        if finding is not None:
+            found[part.at] = finding
+    return [found[part.at] for part in order if part.at in found]
+
+
+def _inside(outer: Place, number: int, module: nn.Module) -> Place:
+    """The place of the mixer with this number inside a mixer of mixers."""
+    inner = [node for node in _components(outer.node.options) if node.kind == "mixer"] if outer.node else []
+    if number >= len(inner):
+        return attrs.evolve(outer, name=type(module).__name__, key=(outer.key, number))
+    node = inner[number]
+    return attrs.evolve(
+        outer, name=node.name, path=node.path, span=node.span, key=(outer.kind, outer.stack, node), node=node
+    )
+
+
+def _components(value: Any) -> Iterator[Node]:
+    """The nearest components in a tree of options."""
+    if isinstance(value, Node):
+        yield value
+    elif isinstance(value, Mapping | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _components(item)
+
+
+def memory_place(outer: Place, number: int) -> Place:
+    """The place of the memory or recurrence with this number in a mixer; the mixer's own where the spec says none."""
+    nodes = [n for n in _components(outer.node.options) if n.kind in ("memory", "recurrence")] if outer.node else []
+    if number >= len(nodes):
+        return outer
+    node = nodes[number]
+    return attrs.evolve(outer, kind=node.kind, name=node.name, path=node.path, span=node.span, node=node)
 
 
 def _widths(model: nn.Module, subject: Subject) -> dict[nn.Module, int]:
@@ -192,7 +246,8 @@ def place_of(path: str, kind: str, module: nn.Module, model: Node | None) -> Pla
     name = node.name if node else type(module).__name__
     if node is None:
         return Place(kind, name, layer, stack, key=path)  # type: ignore[arg-type]
-    return Place(kind, name, layer, stack, node.path, node.span, key=(kind, stack, node))  # type: ignore[arg-type]
+    key = (kind, stack, node)
+    return Place(kind, name, layer, stack, node.path, node.span, key, node)  # type: ignore[arg-type]
 
 
 def _node(model: Node | None, stack: str, layer: int | None, kind: str) -> Node | None:

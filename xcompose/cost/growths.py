@@ -1,0 +1,102 @@
+"""How a model's counts grow with the length: read far out, on a copy without a longest length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from xcompose.cost.count import Cost, counts, state_bytes
+from xcompose.cost.growth import classify
+from xcompose.diagnostics import SpecError
+from xcompose.spec.model import Node, Section, Spec
+from xcompose.spec.values import Growth
+
+FAR = (2**19, 2**20)
+"""Lengths at which growth is read: terms of lower order weigh nothing there."""
+KINDS = ("time", "memory", "state")
+
+
+@attrs.frozen(eq=False)
+class Growths:
+    """Counts of one model at the lengths at which growth is read, each taken when asked for."""
+
+    model: Any
+    """On the meta device."""
+    lengths: tuple[int, ...]
+    """Fewer than two where the model takes one length only."""
+    counted: dict[tuple[int, bool], Cost] = attrs.field(factory=dict, repr=False)
+
+    def cost(self, n: int, *, activations: bool = False) -> Cost:
+        """Counts at a length."""
+        known = self.counted.get((n, True)) or self.counted.get((n, activations))
+        if known is None:
+            known = self.counted[n, activations] = counts(self.model, n, activations=activations)
+        return known
+
+    def takes(self, n: int) -> bool:
+        """Whether the model takes sequences of n."""
+        try:
+            self.cost(n)
+        except ValueError:
+            return False
+        return True
+
+    def values(self, kind: str) -> list[int]:
+        """FLOPs of the forward pass (`time`), bytes of activations (`memory`) or of the decode state (`state`)."""
+        if kind == "state":
+            return [state_bytes(self.model, n) for n in self.lengths]
+        if kind == "memory":
+            return [self.cost(n, activations=True).activations for n in self.lengths]
+        return [self.cost(n).forward for n in self.lengths]
+
+    def of(self, kind: str) -> Growth | None:
+        """The class of a count; None where the model takes one length only."""
+        return classify(self.lengths, self.values(kind)) if len(self.lengths) > 1 else None
+
+
+def growths(model: Any, spec: Spec | None = None, known: Iterable[Cost] = ()) -> Growths:
+    """Where the growth of a model is read.
+
+    A longest length that the spec states (a table of positions, slots projected from all rows) is raised on a copy:
+    growth asks what longer texts would cost. Where that does not compose, growth is read up to the longest length.
+
+    Args:
+        model: on the meta device.
+        spec: the one it was planned from.
+        known: costs of the model that were counted before, with their activations.
+    """
+    longest = model.options.length
+    far = _without_length(model, spec)
+    counted = {(cost.n, True): cost for cost in known} if far is model else {}
+    if far is not None and (there := Growths(far, FAR, counted)).takes(FAR[-1]):
+        return there
+    near = tuple(n for n in (longest // 4, longest // 2, longest) if n > 0) if longest else ()
+    here = Growths(model, near)
+    return attrs.evolve(here, lengths=tuple(n for n in near if here.takes(n)))
+
+
+def _without_length(model: Any, spec: Spec | None) -> Any:
+    """The same model for texts of any length; None where there is none."""
+    if spec is None or spec.model is None:
+        return model
+    raised = _raised(spec.model, FAR[-1])
+    if raised == spec.model:
+        return model
+    from xcompose.compose.build import plan_model
+
+    try:
+        return plan_model(attrs.evolve(spec, model=raised))
+    except SpecError:
+        return None
+
+
+def _raised(node: Node, length: int) -> Node:
+    options = dict(node.options)
+    for name, value in options.items():
+        if isinstance(value, Section) and value.options.get("length") is not None:
+            options[name] = attrs.evolve(value, options={**value.options, "length": length})
+    if options.get("length") is not None:
+        options["length"] = length
+    return attrs.evolve(node, options=options)
