@@ -1,0 +1,248 @@
+"""Pictures of a model: who reads whom in each layer and group of heads, and how far it reaches after each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from xcompose.attention.visible import receptive_field
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from xcompose.compose.model import Model
+    from xcompose.compose.parts import Mixer, Visible
+
+LENGTHS = (32, 64, 128, 256, 512)
+SPARSE = 0.8
+"""A layer shows its structure where it reads less than this share of what it might."""
+GROUPS = ("#1f6f8b", "#c8553d", "#5b8e3e", "#8b5fa8", "#b8860b", "#4a5568")
+EMPTY, FUTURE = "#eef1f3", "#ffffff"
+NEAR, FAR = "#12343b", "#a8d5ba"
+"""Reached after one layer, after the last."""
+PANEL, GAP, BESIDE, TITLE, MARGIN = 1.2, 0.16, 0.5, 0.52, 0.35
+HEAD, FOOT = 0.75, 0.62
+"""All in inches."""
+SHADES = 4
+"""So many shades of reaching the legend names one by one."""
+SHAPE = 1.5
+"""Width to height that the picture tries to have."""
+
+
+@attrs.frozen(eq=False)
+class Card:
+    """One layer: what each group of heads reads, and what has reached each position behind it."""
+
+    title: str
+    groups: tuple[Visible, ...]
+    depth: np.ndarray
+    """(n n) the number of layers after which row i hears from token j; 0 is itself, -1 not yet."""
+    causal: bool
+    """Whether nothing behind a position ever reaches it."""
+
+
+def draw(model: Model, path: Path, *, n: int | None = None, title: str = "") -> Path:
+    """Draw a model into an SVG or PNG file, told by the name's end.
+
+    Args:
+        model: on any device, the meta device too.
+        path: of the file.
+        n: length of the sequence drawn; None takes the smallest that shows structure.
+        title: above the picture; the spec's name if not given.
+
+    Raises:
+        ValueError: the file is to be neither SVG nor PNG.
+        SpecError: the file cannot be written (XC089).
+    """
+    from xcompose.train.folder import write_atomically
+    from xcompose.train.plot import picture
+
+    form = path.suffix.lower().removeprefix(".")
+    if form not in ("svg", "png"):
+        raise ValueError(f"a picture ends in .svg or .png, '{path}' does not")
+    write_atomically(path, picture(drawing(model, n=n, title=title), form))
+    return path
+
+
+def drawing(model: Model, *, n: int | None = None, title: str = "") -> Figure:
+    """The picture of a model, as a figure."""
+    name = title or (model.spec.name if model.spec is not None else "model")
+    return _Page(cards_of(model, n or telling_length(model))).drawn(name)
+
+
+def telling_length(model: Model) -> int:
+    """The smallest length at which some layer reads markedly less than it might; the smallest of all if none does."""
+    longest = model.options.length or LENGTHS[-1]
+    kinds = {block.options["mixer"]: block.mixer for block in model.layers}
+    for n in (length for length in LENGTHS if length <= longest):
+        share = n * n / 2 if model.decodes else n * n
+        if any(_union(declared_by(mixer, n), n).sum() < SPARSE * share for mixer in kinds.values()):
+            return n
+    return min(LENGTHS[0], longest)
+
+
+def cards_of(model: Model, n: int) -> tuple[Card, ...]:
+    """What each layer of a model reads in a sequence of n, and its receptive field, stack by stack."""
+    return tuple(card for name, stack in model.stacks().items() for card in _cards(stack.blocks, n, name))
+
+
+def _cards(blocks: Sequence[Any], n: int, stack: str) -> Iterator[Card]:
+    read = [declared_by(block.mixer, n) for block in blocks]
+    fields = receptive_field(_union(groups, n) for groups in read)
+    causal = not np.triu(fields[-1], 1).any()
+    depth = np.where(np.eye(n, dtype=bool), 0, -1)
+    for number, (block, groups, field) in enumerate(zip(blocks, read, fields, strict=True)):
+        depth = np.where((depth < 0) & field, number + 1, depth)
+        title = " · ".join(part for part in (f"{stack} layer {number}".strip(), block.name) if part)
+        yield Card(title, groups, depth, causal)
+
+
+def declared_by(mixer: Mixer, n: int) -> tuple[Visible, ...]:
+    """What a mixer says its queries may read; one that says nothing may read everything, and the picture says so."""
+    from xcompose.compose.parts import Visible
+
+    try:
+        return mixer.visible(n)
+    except NotImplementedError:
+        return (Visible("not declared", 1, np.ones((n, n), dtype=bool), False),)
+
+
+def _union(groups: Sequence[Visible], n: int) -> np.ndarray:
+    found = np.zeros((n, n), dtype=bool)
+    for group in groups:
+        found |= np.asarray(group.matrix, dtype=bool)
+    return found
+
+
+class _Page:
+    """Lays cards out on a page; all measures in inches from the upper left corner."""
+
+    def __init__(self, cards: Sequence[Card]):
+        self.cards, self.n = cards, len(cards[0].depth)
+        self.layers = int(max(card.depth.max() for card in cards))
+        self.panels = 1 + max(len(card.groups) for card in cards)
+        self.card = (self.panels * PANEL + (self.panels - 1) * GAP, TITLE + PANEL)
+        self.columns = min(range(1, len(cards) + 1), key=self._misshapen)
+        self.rows = -(-len(cards) // self.columns)
+        self.width = 2 * MARGIN + self.columns * self.card[0] + (self.columns - 1) * BESIDE
+        self.height = HEAD + self.rows * self.card[1] + FOOT
+
+    def _misshapen(self, columns: int) -> float:
+        rows = -(-len(self.cards) // columns)
+        width = columns * (self.card[0] + BESIDE)
+        return abs(np.log(width / (rows * self.card[1]) / SHAPE)) + 0.1 * (rows * columns - len(self.cards))
+
+    def drawn(self, name: str) -> Figure:
+        from matplotlib.figure import Figure
+
+        self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
+        self._text(MARGIN, 0.3, name, size=12, weight="bold")
+        said = f"A row for each query, a column for each key, {self.n} tokens; on the right, what has reached a row."
+        self._text(MARGIN, 0.52, said, size=7, color="#555555")
+        for number, card in enumerate(self.cards):
+            row, column = divmod(number, self.columns)
+            self._card(card, MARGIN + column * (self.card[0] + BESIDE), HEAD + row * self.card[1], first=number == 0)
+        self._legend()
+        return self.figure
+
+    def _card(self, card: Card, x: float, y: float, *, first: bool) -> None:
+        self._text(x, y + 0.24, card.title, size=8, weight="bold")
+        for number, group in enumerate(card.groups):
+            panel = self._panel(x + number * (PANEL + GAP), y, _label(group), self._read(card, group, number))
+            if first and number == 0:
+                panel.set_xlabel("key", fontsize=6, labelpad=1)
+                panel.set_ylabel("query", fontsize=6, labelpad=1)
+        self._panel(x + self.card[0] - PANEL, y, "reached", self._reached(card))
+
+    def _panel(self, x: float, y: float, label: str, image: np.ndarray) -> Any:
+        place = (x / self.width, 1 - (y + TITLE + PANEL - 0.14) / self.height)
+        axes = self.figure.add_axes((*place, (PANEL - 0.1) / self.width, (PANEL - 0.1) / self.height))
+        axes.imshow(image, interpolation="nearest", aspect="equal")
+        axes.set(xticks=[], yticks=[])
+        for spine in axes.spines.values():
+            spine.set(color="#c4ccd1", linewidth=0.6)
+        axes.set_title(label, fontsize=6.5, pad=2, color="#333333", loc="left")
+        return axes
+
+    def _read(self, card: Card, group: Visible, number: int) -> np.ndarray:
+        image = self._ground(card.causal)
+        colour = _rgb(GROUPS[number % len(GROUPS)])
+        image[np.asarray(group.matrix, dtype=bool)] = colour if group.exact else 0.55 + 0.45 * colour
+        return image
+
+    def _reached(self, card: Card) -> np.ndarray:
+        image = self._ground(card.causal)
+        for depth in range(int(card.depth.max()) + 1):
+            image[card.depth == depth] = self._shade(depth)
+        return image
+
+    def _shade(self, depth: int) -> np.ndarray:
+        share = (depth - 1) / max(1, self.layers - 1) if depth else 0.0
+        return (1 - share) * _rgb(NEAR) + share * _rgb(FAR)
+
+    def _ground(self, causal: bool) -> np.ndarray:
+        image = np.empty((self.n, self.n, 3))
+        image[:] = _rgb(EMPTY)
+        if causal:
+            image[np.triu_indices(self.n, 1)] = _rgb(FUTURE)
+        return image
+
+    def _legend(self) -> None:
+        groups = max(len(card.groups) for card in self.cards)
+        entries = [
+            (_rgb(GROUPS[g % len(GROUPS)]), f"read, group {g + 1}" if groups > 1 else "read") for g in range(groups)
+        ]
+        if not all(group.exact for card in self.cards for group in card.groups):
+            entries.append((0.55 + 0.45 * _rgb(GROUPS[0]), "may be read, contents decide"))
+        entries.append((_rgb(EMPTY), "not read"))
+        few = range(1, self.layers + 1)
+        for depth in few if len(few) <= SHADES else sorted({1, (self.layers + 1) // 2, self.layers}):
+            entries.append((self._shade(depth), f"reached after {depth} layer{'s' if depth > 1 else ''}"))
+        x, y = MARGIN, self.height - FOOT + 0.3
+        for colour, said in entries:
+            wide = 0.3 + 0.062 * len(said)
+            if x + wide > self.width - MARGIN / 2 and x > MARGIN:
+                x, y = MARGIN, y + 0.2
+            self._swatch(x, y, colour)
+            self._text(x + 0.18, y + 0.085, said, size=6.5, color="#333333")
+            x += wide
+
+    def _swatch(self, x: float, y: float, colour: np.ndarray) -> None:
+        from matplotlib.patches import Rectangle
+
+        corner = (x / self.width, 1 - (y + 0.11) / self.height)
+        self.figure.add_artist(
+            Rectangle(
+                corner, 0.12 / self.width, 0.12 / self.height, facecolor=tuple(colour), edgecolor="#c4ccd1", lw=0.5
+            )
+        )
+
+    def _text(self, x: float, y: float, said: str, *, size: float, **more: Any) -> None:
+        self.figure.text(x / self.width, 1 - y / self.height, said, fontsize=size, **more)
+
+
+def _label(group: Visible) -> str:
+    return group.label if group.exact else f"{group.label} (at most)"
+
+
+def _rgb(colour: str) -> np.ndarray:
+    return np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+
+
+def summary(model: Model, n: int) -> list[Mapping[str, Any]]:
+    """The same as data: for each layer, its groups with the pairs they read, and how far the last row reaches."""
+    return [
+        {
+            "layer": card.title,
+            "groups": [
+                {"label": g.label, "heads": g.heads, "pairs": int(np.asarray(g.matrix).sum()), "exact": g.exact}
+                for g in card.groups
+            ],
+            "reach": int((card.depth[-1] >= 0).sum()),
+        }
+        for card in cards_of(model, n)
+    ]
