@@ -218,8 +218,10 @@ def test_an_error_shows_its_findings():
 
 
 def test_old_texts_are_forgotten():
-    sources = Sources(kept=2)
+    sources = Sources(kept=10)
     for name in "abac":
         sources.register(name, f"{name}1\n{name}2")
+    assert [sources.line(name, 2) for name in "abc"] == ["a2", None, "c2"]
+    sources.register("a", "a1\na2")
     assert [sources.line(name, 2) for name in "abc"] == ["a2", None, "c2"]
     assert (sources.line("a", 0), sources.line("a", 3)) == (None, None)

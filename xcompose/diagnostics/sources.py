@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-KEPT = 512
+KEPT = 16 << 20
 
 
 class Sources:
-    """Texts by the name that spans give them: a file's path, `--set #1`. The oldest ones are forgotten."""
+    """Texts by the name that spans give them: a file's path, `--set #1`.
+
+    Args:
+        kept: how many characters are kept; beyond them the oldest texts are forgotten.
+    """
 
     def __init__(self, kept: int = KEPT):
         self._kept = kept
-        self._lines: OrderedDict[str, list[str]] = OrderedDict()
+        self._texts: OrderedDict[str, str] = OrderedDict()
+        self._size = 0
 
     def register(self, file: str, text: str) -> None:
         """Keep a text; the newest text under a name is the one shown."""
-        self._lines[file] = text.split("\n")
-        self._lines.move_to_end(file)
-        while len(self._lines) > self._kept:
-            self._lines.popitem(last=False)
+        self._size += len(text) - len(self._texts.get(file, ""))
+        self._texts[file] = text
+        self._texts.move_to_end(file)
+        while self._size > self._kept and len(self._texts) > 1:
+            self._size -= len(self._texts.popitem(last=False)[1])
 
     def line(self, file: str, number: int) -> str | None:
         """Line `number`, counted from 1, or None when the text is not known or shorter."""
-        lines = self._lines.get(file, [])
+        if file not in self._texts:
+            return None
+        lines = self._texts[file].split("\n")
         return lines[number - 1] if 0 < number <= len(lines) else None
 
 
