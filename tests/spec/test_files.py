@@ -94,9 +94,11 @@ def test_a_finding_in_a_base_points_there(project):
     [
         ("bse.xc.yaml", "mine.xc.yaml:2:10 XC025 there is no file 'bse.xc.yaml'"),
         ("../base.xc.yaml", "mine.xc.yaml:2:10 XC025 '../base.xc.yaml' is outside the project"),
-        ("/etc/base.xc.yaml", "mine.xc.yaml:2:10 XC025 the name of a spec is relative to this file, found '/etc/base.xc.yaml'"),
+        ("/etc/base.xc.yaml",
+         "mine.xc.yaml:2:10 XC025 the name of a spec is relative to this file, found '/etc/base.xc.yaml'"),
         ("mine.xc.yaml", "mine.xc.yaml:2:10 XC025 specs extend each other: mine.xc.yaml -> mine.xc.yaml"),
-        ("loop.xc.yaml", "loop.xc.yaml:2:10 XC025 specs extend each other: mine.xc.yaml -> loop.xc.yaml -> mine.xc.yaml"),
+        ("loop.xc.yaml",
+         "loop.xc.yaml:2:10 XC025 specs extend each other: mine.xc.yaml -> loop.xc.yaml -> mine.xc.yaml"),
         ("base.xc.yaml@tiyn", "XC026 base.xc.yaml has no variant 'tiyn'"),
         ("nothing_like_it:a/b", "mine.xc.yaml:2:10 XC025 no package 'nothing_like_it' is installed"),
         ("{modle: base.xc.yaml}", "mine.xc.yaml:2:11 XC011 'extends' brings no section 'modle'"),

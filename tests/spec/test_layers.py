@@ -11,7 +11,13 @@ blocks:
   near: attention(pattern=window(64))
   far: {mixer: attention(pattern=window(8)), ffn: none}
 """
-HEAD = "xcompose: 1\nmodel:\n  type: decoder\n  dim: 256\n  blocks: {near: 'attention(pattern=window(64))', far: {ffn: none}}\n"
+HEAD = """\
+xcompose: 1
+model:
+  type: decoder
+  dim: 256
+  blocks: {near: 'attention(pattern=window(64))', far: {ffn: none}}
+"""
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,8 @@ def test_shares_inside_groups_count_the_heads_of_the_group():
     nested = "layers: heads(3*attention(pattern=heads(window(3), 2*window(5))), attention)"
     assert len(layers_of(nested)) == 1
 
-    text = "xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 'heads(2*attention(pattern=heads(3*dense, dense)), 2*attention)'}"
+    text = "xcompose: 1\nmodel: {type: decoder, dim: 256, layers: "
+    text += "'heads(2*attention(pattern=heads(3*dense, dense)), 2*attention)'}"
     assert messages_of(text) == ["2:75 XC015 2 heads cannot be shared 3 + 1"]
 
 
@@ -294,7 +295,8 @@ def test_one_value_stands_for_a_list_of_one():
 def test_lists_replace_and_paths_change_single_items():
     text = (
         MINIMAL
-        + "addons: [share(ffn), share(all)]\nvariants:\n  a: {addons: [precision(bf16)]}\n  b: {addons.1.what: attention}\n"
+        + "addons: [share(ffn), share(all)]\nvariants:\n"
+        + "  a: {addons: [precision(bf16)]}\n  b: {addons.1.what: attention}\n"
     )
 
     assert [a.name for a in spec_of(text, variants=("a",)).addons] == ["precision"]
