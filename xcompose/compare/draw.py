@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from xcompose.compose.parts import Mixer, Visible
 
 LENGTHS = (32, 64, 128, 256, 512)
-SPARSE = 0.8
-"""A layer shows its structure where it reads less than this share of what it might."""
+SPARSE = (0.6, 0.8)
+"""A layer shows its structure where it reads less than this share of what it might: clearly, or just so."""
 GROUPS = ("#1f6f8b", "#c8553d", "#5b8e3e", "#8b5fa8", "#b8860b", "#4a5568")
 EMPTY, FUTURE = "#eef1f3", "#ffffff"
 NEAR, FAR = "#12343b", "#a8d5ba"
 """Reached after one layer, after the last."""
 PANEL, GAP, BESIDE, TITLE, MARGIN = 1.2, 0.16, 0.5, 0.52, 0.35
-HEAD, FOOT = 0.75, 0.62
+HEAD, FOOT, LINE = 0.75, 0.4, 0.2
+NARROWEST = 5.6
 """All in inches."""
 SHADES = 4
 """So many shades of reaching the legend names one by one."""
@@ -77,12 +78,17 @@ def drawing(model: Model, *, n: int | None = None, title: str = "") -> Figure:
 def telling_length(model: Model) -> int:
     """The smallest length at which some layer reads markedly less than it might; the smallest of all if none does."""
     longest = model.options.length or LENGTHS[-1]
+    lengths = [length for length in LENGTHS if length <= longest]
+    shares = [_least_share(model, n) for n in lengths]
+    telling = [n for bound in SPARSE for n, share in zip(lengths, shares, strict=True) if share < bound]
+    return telling[0] if telling else min(LENGTHS[0], longest)
+
+
+def _least_share(model: Model, n: int) -> float:
+    """How much of what it might read the sparsest layer does read."""
     kinds = {block.options["mixer"]: block.mixer for block in model.layers}
-    for n in (length for length in LENGTHS if length <= longest):
-        share = n * n / 2 if model.decodes else n * n
-        if any(_union(declared_by(mixer, n), n).sum() < SPARSE * share for mixer in kinds.values()):
-            return n
-    return min(LENGTHS[0], longest)
+    all_pairs = n * n / 2 if model.decodes else n * n
+    return min(_union(declared_by(mixer, n), n).sum() / all_pairs for mixer in kinds.values())
 
 
 def cards_of(model: Model, n: int) -> tuple[Card, ...]:
@@ -128,8 +134,9 @@ class _Page:
         self.card = (self.panels * PANEL + (self.panels - 1) * GAP, TITLE + PANEL)
         self.columns = min(range(1, len(cards) + 1), key=self._misshapen)
         self.rows = -(-len(cards) // self.columns)
-        self.width = 2 * MARGIN + self.columns * self.card[0] + (self.columns - 1) * BESIDE
-        self.height = HEAD + self.rows * self.card[1] + FOOT
+        self.width = max(NARROWEST, 2 * MARGIN + self.columns * self.card[0] + (self.columns - 1) * BESIDE)
+        self.legend = self._lines_of_legend()
+        self.height = HEAD + self.rows * self.card[1] + FOOT + LINE * len(self.legend)
 
     def _misshapen(self, columns: int) -> float:
         rows = -(-len(self.cards) // columns)
@@ -146,7 +153,7 @@ class _Page:
         for number, card in enumerate(self.cards):
             row, column = divmod(number, self.columns)
             self._card(card, MARGIN + column * (self.card[0] + BESIDE), HEAD + row * self.card[1], first=number == 0)
-        self._legend()
+        self._draw_legend()
         return self.figure
 
     def _card(self, card: Card, x: float, y: float, *, first: bool) -> None:
@@ -191,25 +198,35 @@ class _Page:
             image[np.triu_indices(self.n, 1)] = _rgb(FUTURE)
         return image
 
-    def _legend(self) -> None:
-        groups = max(len(card.groups) for card in self.cards)
-        entries = [
+    def _lines_of_legend(self) -> list[list[tuple[np.ndarray, str]]]:
+        """What each colour means, in lines that fit the page."""
+        lines: list[list[tuple[np.ndarray, str]]] = [[]]
+        room = self.width - 2 * MARGIN
+        for entry in self._entries():
+            if sum(_wide(said) for _, said in [*lines[-1], entry]) > room and lines[-1]:
+                lines.append([])
+            lines[-1].append(entry)
+        return lines
+
+    def _entries(self) -> list[tuple[np.ndarray, str]]:
+        groups, layers = max(len(card.groups) for card in self.cards), range(1, self.layers + 1)
+        found = [
             (_rgb(GROUPS[g % len(GROUPS)]), f"read, group {g + 1}" if groups > 1 else "read") for g in range(groups)
         ]
         if not all(group.exact for card in self.cards for group in card.groups):
-            entries.append((0.55 + 0.45 * _rgb(GROUPS[0]), "may be read, contents decide"))
-        entries.append((_rgb(EMPTY), "not read"))
-        few = range(1, self.layers + 1)
-        for depth in few if len(few) <= SHADES else sorted({1, (self.layers + 1) // 2, self.layers}):
-            entries.append((self._shade(depth), f"reached after {depth} layer{'s' if depth > 1 else ''}"))
-        x, y = MARGIN, self.height - FOOT + 0.3
-        for colour, said in entries:
-            wide = 0.3 + 0.062 * len(said)
-            if x + wide > self.width - MARGIN / 2 and x > MARGIN:
-                x, y = MARGIN, y + 0.2
-            self._swatch(x, y, colour)
-            self._text(x + 0.18, y + 0.085, said, size=6.5, color="#333333")
-            x += wide
+            found.append((0.55 + 0.45 * _rgb(GROUPS[0]), "may be read, contents decide"))
+        found.append((_rgb(EMPTY), "not read"))
+        for depth in layers if len(layers) <= SHADES else (1, (self.layers + 1) // 2, self.layers):
+            found.append((self._shade(depth), f"reached after {depth} layer{'s' if depth > 1 else ''}"))
+        return found
+
+    def _draw_legend(self) -> None:
+        for number, line in enumerate(self.legend):
+            x, y = MARGIN, self.height - 0.15 - LINE * (len(self.legend) - number)
+            for colour, said in line:
+                self._swatch(x, y, colour)
+                self._text(x + 0.18, y + 0.085, said, size=6.5, color="#333333")
+                x += _wide(said)
 
     def _swatch(self, x: float, y: float, colour: np.ndarray) -> None:
         from matplotlib.patches import Rectangle
@@ -223,6 +240,11 @@ class _Page:
 
     def _text(self, x: float, y: float, said: str, *, size: float, **more: Any) -> None:
         self.figure.text(x / self.width, 1 - y / self.height, said, fontsize=size, **more)
+
+
+def _wide(said: str) -> float:
+    """Inches that an entry of the legend takes."""
+    return 0.36 + 0.055 * len(said)
 
 
 def _label(group: Visible) -> str:
