@@ -71,7 +71,8 @@ def heads_of(node: Node) -> str:
     heads, width, groups = (node.options.get(name) for name in ("heads", "head_dim", "kv_heads"))
     if not isinstance(heads, int) or not isinstance(width, int):
         return ""
-    return f"{heads} head{'s' if heads > 1 else ''} of {width}" + (f", {groups} key/value" if groups not in (None, heads) else "")
+    grouped = f", {groups} key/value" if groups not in (None, heads) else ""
+    return f"{heads} head{'s' if heads > 1 else ''} of {width}{grouped}"
 
 
 def _nodes(node: Node) -> list[Node]:

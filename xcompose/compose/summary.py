@@ -43,6 +43,9 @@ class Repeat:
     times: int
     rows: tuple[Row | Repeat, ...]
     title: str = ""
+    """The name of a block or a stack."""
+    residual: str = ""
+    """How they are joined, where it is not the default."""
     shared: bool = False
     """Whether all of them use one set of weights."""
 
@@ -171,8 +174,8 @@ class _Describer:
                 rows.append(Row("behind", role, "", _size(block.behind[role])))
         default = next((o.default for o in option_schemas(type(self.model.options)) if o.name == "residual"), None)
         unusual = layer.options["residual"].name != default
-        words = [layer.block or "", self._spelled(layer, "residual") if unusual else ""]
-        return Repeat(1, tuple(rows), ", ".join(word for word in words if word), shared)
+        residual = self._spelled(layer, "residual") if unusual else ""
+        return Repeat(1, tuple(rows), layer.block or "", residual, shared)
 
     def _part(self, block: Block, layer: Layer, role: str, choices: tuple[Choice, ...]) -> Row:
         part: nn.Module = getattr(block, role)
@@ -228,7 +231,7 @@ def _times(layers: Sequence[Repeat], at: int, period: int) -> int:
 
 
 def _same(some: Sequence[Repeat], others: Sequence[Repeat]) -> bool:
-    return [(r.rows, r.title) for r in some] == [(r.rows, r.title) for r in others]
+    return [(r.rows, r.title, r.residual) for r in some] == [(r.rows, r.title, r.residual) for r in others]
 
 
 def _choices(model: Model, stack: Stack, block: Block) -> dict[str, tuple[Choice, ...]]:

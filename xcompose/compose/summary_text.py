@@ -57,7 +57,8 @@ def _lines(rows: Iterable[Row | Repeat], indent: int, column: int) -> Iterable[_
     for row in rows:
         if isinstance(row, Repeat):
             times = f"{row.times} ×" if row.times > 1 or not row.title else ""
-            words = [times, row.title, "(one set of weights)" if row.shared else ""]
+            words = [times, ", ".join(t for t in (row.title, row.residual) if t)]
+            words.append("(one set of weights)" if row.shared else "")
             yield _Line(" " * indent + " ".join(word for word in words if word))
             yield from _lines(row.rows, indent + 2, column)
         else:
