@@ -82,7 +82,7 @@ class Conv(Memory):
             k, v = (torch.cat([t, t.new_zeros(t.shape[0], missing, *t.shape[2:])], 1) for t in (k, v))
         k, v = self._summed(k[:, : m * f], v[:, : m * f])
         weight = None if there is None or self.causal else self._absent(there, m, k)
-        return Slots(k, v, range(f - 1, m * f, f), start=range(0, m * f, f), log_weight=weight), {}
+        return Slots(k, v, range(f - 1, f - 1 + m * f, f), start=range(0, m * f, f), log_weight=weight), {}
 
     def start(self, batch: int, k: Tensor, v: Tensor) -> Any:
         blank = empty_cache(batch, k.shape[2], k.shape[3], v.shape[3], k)
