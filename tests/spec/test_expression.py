@@ -174,6 +174,22 @@ def test_thirty_two_levels():
         parse_expression(scalar("f(" * 33 + "a" + ")" * 33))
 
 
+def test_thirty_two_operators_that_nest():
+    assert parse_expression(scalar(" - ".join("a" * 33)))
+    with pytest.raises(SpecError, match="more than 32 `&` and `-` in a row"):
+        parse_expression(scalar(" & ".join("a" * 34)))
+    found = parse_expression(scalar(" | ".join("a" * 20_000)))
+    assert isinstance(found, Operation)
+    assert len(found.operands) == 20_000
+
+
+def test_the_whole_depth_is_bounded():
+    chain = "a" + " - a" * 32
+    assert parse_expression(scalar(f"({chain}) - ({chain})"))
+    with pytest.raises(SpecError, match="an expression of more than 64 levels"):
+        parse_expression(scalar("(" * 9 + chain + f"){' - a' * 32}" * 9))
+
+
 @pytest.mark.parametrize(
     ("text", "canonical"),
     [

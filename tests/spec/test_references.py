@@ -58,6 +58,14 @@ def test_random_sums_agree_with_python():
         assert value(f"${{{text}}}") == eval(text)  # the oracle: text of numbers, signs and brackets
 
 
+def test_sixty_four_operations():
+    assert value("${" + "+".join("1" * 65) + "}") == 65
+    with pytest.raises(SpecError, match="more than 64 operations in a reference"):
+        value("${" + "+".join("1" * 9_000) + "}")
+    with pytest.raises(SpecError, match="more than 32 levels of brackets"):
+        value("${" + "(" * 33 + "1" + ")" * 33 + "}")
+
+
 def test_no_reference():
     assert as_reference(scalar("window(256)")) is None
     assert as_reference(scalar("$w {w}")) is None

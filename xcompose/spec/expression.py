@@ -27,6 +27,7 @@ from xcompose.spec.tree import (
 )
 
 LEVELS = 32
+DEEPEST = 2 * LEVELS
 MENDED = 100
 CONSTANTS = {"true": "flag", "false": "flag", "null": "null"}
 
@@ -107,6 +108,21 @@ def _unparse_operation(operation: Operation) -> str:
     return f" {operation.operator} ".join(written)
 
 
+def _depth(element: Element) -> int:
+    """How many calls, operations, lists and groups lie within each other."""
+    deepest, waiting = 0, [(element.value, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        if isinstance(value, Operation):
+            waiting += [(operand, depth + 1) for operand in value.operands]
+        elif isinstance(value, Call):
+            waiting += [(argument.value.value, depth + 1) for argument in value.arguments]
+        elif isinstance(value, List | Group):
+            waiting += [(item.value, depth + 1) for item in value.items]
+    return deepest
+
+
 class _Parser:
     def __init__(self, scalar: Scalar, path: str, single: bool = False):
         self.scalar, self.path, self.single = scalar, path, single
@@ -134,7 +150,13 @@ class _Parser:
             number = Literal_("number", start.text, self.scalar.span_of(start.start, start.end))
             self._at += 2
         value = self._union()
-        return Element(value, number, self._span(start))
+        found = Element(value, number, self._span(start))
+        if not self._open and _depth(found) > DEEPEST:
+            raise fail(
+                self.scalar, start.start, start.end, f"an expression of more than {DEEPEST} levels", path=self.path,
+                code="XC008",
+            )  # fmt: skip
+        return found
 
     def expect_end(self) -> None:
         token = self.here
@@ -162,7 +184,11 @@ class _Parser:
     def _intersection(self) -> Expression:
         start = self.here
         left = self._primary()
+        joined = 0
         while self._is(self.here, "&") or self._is(self.here, "-"):
+            joined += 1
+            if joined > LEVELS:
+                raise self._too_deep(f"more than {LEVELS} `&` and `-` in a row")
             operator = self.here.text
             self._at += 1
             right = self._primary()
@@ -270,12 +296,12 @@ class _Parser:
 
     def _enter(self) -> None:
         if len(self._open) >= LEVELS:
-            raise fail(
-                self.scalar, self.here.start, self.here.end, f"more than {LEVELS} levels of brackets", path=self.path,
-                code="XC008",
-            )  # fmt: skip
+            raise self._too_deep(f"more than {LEVELS} levels of brackets")
         self._open.append(self.here)
         self._at += 1
+
+    def _too_deep(self, message: str) -> SpecError:
+        return fail(self.scalar, self.here.start, self.here.end, message, path=self.path, code="XC008")
 
     def _leave(self, closer: str) -> None:
         if self._takes(closer):

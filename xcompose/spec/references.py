@@ -15,6 +15,7 @@ from xcompose.spec.tree import Reference, Scalar
 
 CHAIN = 16
 LEVELS = 32
+OPERATIONS = 64
 LARGEST = (1 << 63) - 1
 TOKEN = re.compile(
     r"\s*(?:(?P<path>[a-z][a-z0-9_]*(?:\.(?:[a-z][a-z0-9_]*|[0-9]+))*)|(?P<digits>[0-9]+)|(?P<sign>[-+*/()]))"
@@ -135,7 +136,7 @@ def _inner(reference: Reference) -> Scalar:
 class _Parser:
     def __init__(self, reference: Reference, path: str):
         self.scalar, self.path = _inner(reference), path
-        self._depth = 0
+        self._depth = self._operations = 0
         self._tokens = self._cut()
         self._at = 0
 
@@ -175,6 +176,11 @@ class _Parser:
         start = self._tokens[self._at][2]
         left = operand()
         while sign := self._sign(signs):
+            self._operations += 1
+            if self._operations > OPERATIONS:
+                end = self._tokens[self._at - 1][3]
+                message = f"more than {OPERATIONS} operations in a reference"
+                raise _fail(self.scalar, end - 1, end, message, path=self.path, code="XC008")
             right = operand()
             left = Arithmetic(sign, left, right, start, self._tokens[self._at - 1][3])
         return left
