@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from xcompose.compose.model import Model
     from xcompose.diagnostics import Diagnostic
+    from xcompose.diagnostics import SpecError as SpecError
     from xcompose.spec.model import Spec
 
-__all__ = ["__version__", "build", "check", "load", "read"]
+__all__ = ["SpecError", "__version__", "build", "check", "load", "read"]
 
 SpecLike = Any
 """The name of a file, `FILE@VARIANT`, a mapping, an OmegaConf config, or a spec that was read before."""
@@ -98,9 +99,13 @@ def check(spec: SpecLike, *sets: str) -> list[Diagnostic]:
     return []
 
 
-def __getattr__(name: str) -> str:
-    if name != "__version__":
-        raise AttributeError(f"xcompose has no {name!r}")
-    from importlib.metadata import version
+def __getattr__(name: str) -> Any:
+    if name == "SpecError":
+        from xcompose.diagnostics import SpecError
 
-    return version("xcompose")
+        return SpecError
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("xcompose")
+    raise AttributeError(f"xcompose has no {name!r}")

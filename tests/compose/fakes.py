@@ -48,11 +48,11 @@ class Mean(Mixer):
         if source is not None:
             return Mixed(x + _mean_of(source.x, source.axis), state)
         valid = torch.ones_like(x[..., :1]) if axis.valid is None else axis.valid[..., None].to(x.dtype)
+        losses = {"size": (x * valid).square().mean()} if self.loss else {}
         if self.causal == "none":
-            return Mixed(self.linear(_mean_of(x, axis) + 0 * x))
+            return Mixed(self.linear(_mean_of(x, axis) + 0 * x), losses=losses)
         sums, counts = state["sum"] + (x * valid).cumsum(1), state["count"] + valid.cumsum(1)
         new = {"sum": sums[:, -1:], "count": counts[:, -1:]}
-        losses = {"size": (x * valid).square().mean()} if self.loss else {}
         return Mixed(self.linear(sums / counts.clamp(min=1)), new, losses)
 
     def start(self, batch: int, like: Tensor) -> Any:
