@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xcompose.attention.cached import attend_cached, nothing
+from xcompose.attention.constant import constant
 from xcompose.attention.explain import report
 from xcompose.attention.explicit import attend_explicit
 from xcompose.attention.fused import attend_tiles, handle
@@ -190,7 +191,7 @@ def _plan(read: Read) -> str:
     return handle(Layout(read.pattern, *places))
 
 
-@torch.compiler.assume_constant_result
+@constant
 def _written(pattern: Any, *places: Any) -> str:
     """The whole plan as text; the compiler calls this once and keeps what it says."""
     return Layout(pattern, *places).plan().text()

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xcompose.attention.cached import expanded, nothing, over_queries
+from xcompose.attention.constant import constant
 from xcompose.attention.learned import LearnedPattern, SortedTiles
 from xcompose.attention.pattern import Point
 from xcompose.attention.reads import Read
@@ -219,12 +220,12 @@ def _plan(read: Read) -> _Tiles:
     return _Tiles(_cut(layout), layout.plan().text())
 
 
-@torch.compiler.assume_constant_result
+@constant
 def _spelt_tiles(pattern: Any, *places: Any) -> tuple[tuple[Any, Any, int], ...]:
     return _cut(Layout(pattern, *places))
 
 
-@torch.compiler.assume_constant_result
+@constant
 def _spelt_plan(pattern: Any, *places: Any) -> str:
     return Layout(pattern, *places).plan().text()
 
