@@ -99,7 +99,7 @@ def test_a_finding_in_a_base_points_there(project):
         ("mine.xc.yaml", "mine.xc.yaml:2:10 XC025 specs extend each other: mine.xc.yaml -> mine.xc.yaml"),
         ("loop.xc.yaml",
          "loop.xc.yaml:2:10 XC025 specs extend each other: mine.xc.yaml -> loop.xc.yaml -> mine.xc.yaml"),
-        ("base.xc.yaml@tiyn", "XC026 base.xc.yaml has no variant 'tiyn'"),
+        ("base.xc.yaml@tiyn", "mine.xc.yaml:2:10 XC026 base.xc.yaml has no variant 'tiyn'"),
         ("nothing_like_it:a/b", "mine.xc.yaml:2:10 XC025 no package 'nothing_like_it' is installed"),
         ("{modle: base.xc.yaml}", "mine.xc.yaml:2:11 XC011 'extends' brings no section 'modle'"),
         ("[base.xc.yaml]", "mine.xc.yaml:2:10 XC014 'extends' wants a file, or a mapping of sections to files"),

@@ -394,3 +394,43 @@ def test_specs_that_are_written_differently_but_mean_the_same_are_equal():
 
     assert one.model == two.model
     assert attrs.evolve(one, let={}) == attrs.evolve(two, let={})
+
+
+NULLS = """\
+xcompose: 1
+let: {w: 8, gone: 3}
+model:
+  type: decoder
+  dim: 256
+  blocks: {near: {heads: 2}, far: {heads: 1}}
+  layers: near
+addons: share
+train: {batch: 2}
+extends: null
+variants:
+  sections: {train: null, addons: null, model.layers: 1, model.blocks: null}
+  block: {model.blocks.far: null}
+  lost: {model.blocks.near: null}
+  model: {model: null}
+  name: {let.gone: null, model.heads: "${gone}"}
+"""
+
+
+def test_null_takes_sections_blocks_and_names_away():
+    sections = spec_of(NULLS, variants=("sections",))
+
+    assert (sections.train, sections.addons) == ({}, ())
+    assert spec_of(NULLS, variants=("model",)).model is None
+    assert spec_of(NULLS, variants=("block",)).model == spec_of(NULLS).model
+    assert messages_of(NULLS, variants=("lost",)) == ["7:11 XC013 no block or mixer is called 'near'"]
+    assert messages_of(NULLS, variants=("name",)) == ["16:42 XC021 there is no 'gone' to refer to"]
+
+
+def test_findings_say_which_variant_they_are_about():
+    from xcompose.spec import check_text
+
+    from .catalogue import CATALOGUE
+
+    _, (found,) = check_text(NULLS, "s", (), CATALOGUE, variants=("lost", "block"))
+
+    assert (found.spec, found.stage) == ("s@lost+block", "schema")

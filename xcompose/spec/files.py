@@ -16,7 +16,7 @@ from xcompose.diagnostics import Diagnostic, Note, Span, SpecError
 from xcompose.diagnostics.suggest import suggest
 from xcompose.spec import tree, yaml
 from xcompose.spec.findings import Findings, Refused
-from xcompose.spec.merge import TOP, Given, Source, Stack, entries, lookup
+from xcompose.spec.merge import TOP, Given, Source, Stack, entries, is_null, lookup, until_null
 from xcompose.spec.settings import INHERITED, KEYS, VARIED
 from xcompose.spec.yaml import SUFFIX
 
@@ -90,10 +90,12 @@ def gather(document: Document, variants: Sequence[str], sets: Sequence[str], fin
         try:
             entry = yaml.parse_override(text, number)
         except SpecError as error:
-            findings.diagnostics.extend(error.diagnostics)
+            for diagnostic in error.diagnostics:
+                findings.add(diagnostic)
             continue
         _override(entry, text, document, found.sections, findings)
-    return found
+    sections = {name: until_null(stack) for name, stack in found.sections.items()}
+    return attrs.evolve(found, sections={name: stack for name, stack in sections.items() if stack})
 
 
 def _override(entry: tree.Entry, text: str, document: Document, sections: dict[str, Stack], findings: Findings) -> None:
@@ -114,8 +116,10 @@ def _name(document: Document) -> str:
     return str(document.place) if document.place else document.shown
 
 
-def _one(document: Document, variants: Sequence[str], findings: Findings, chain: list[str], own: bool) -> Gathered:
-    """One file with its bases and variants."""
+def _one(
+    document: Document, variants: Sequence[str], findings: Findings, chain: list[str], own: bool, at: Span | None = None
+) -> Gathered:
+    """One file with its bases and variants; `at` is where it is named."""
     extends = document.root.get("extends")
     folder = document.place.parent if document.place else None
     stage = 1 if own else 0
@@ -130,7 +134,7 @@ def _one(document: Document, variants: Sequence[str], findings: Findings, chain:
     sections.pop("extends", None)
     for number, name in enumerate(variants):
         if name not in known:
-            _no_variant(document, name, known, findings)
+            _no_variant(document, name, known, findings, at)
             continue
         stage = 2 + number if own else 0
         changes = attrs.evolve(
@@ -184,19 +188,21 @@ def _variants(stack: Stack, findings: Findings) -> dict[str, Given]:
     return found
 
 
-def _no_variant(document: Document, name: str, known: Iterable[str], findings: Findings) -> None:
+def _no_variant(document: Document, name: str, known: Iterable[str], findings: Findings, at: Span | None) -> None:
     names = list(known)
     fixes = tuple(suggest(name, names))
     if not fixes and names:
         fixes = (f"it has {', '.join(names[:6])}",)
     if not names:
         fixes = ("it has no variants",)
-    findings.report("XC026", f"{document.shown} has no variant '{name}'", fixes=fixes)
+    findings.report("XC026", f"{document.shown} has no variant '{name}'", at, fixes=fixes)
 
 
 def _bases(document: Document, given: Given, findings: Findings, chain: list[str]) -> dict[str, Stack]:
     """What `extends` brings for each section."""
     value = given.value
+    if is_null(given):
+        return {}
     if isinstance(value, tree.Scalar):
         return _base(document, value, INHERITED, findings, chain)
     if not isinstance(value, tree.Mapping):
@@ -226,7 +232,7 @@ def _base(
         base, variants = _open(document, scalar, findings, chain)
     except Refused:
         return {}
-    gathered = _one(base, variants, findings, [*chain, _name(base)], own=False)
+    gathered = _one(base, variants, findings, [*chain, _name(base)], own=False, at=scalar.span)
     return {name: stack for name, stack in gathered.sections.items() if name in sections}
 
 
@@ -336,9 +342,7 @@ def find_specs(paths: Iterable[str | Path] = (), root: Path | None = None) -> li
         if path.is_dir():
             found.update(dict.fromkeys(_below(path)))
         else:
-            problem = yaml._wrong_name(path, str(path)) or (None if path.is_file() else yaml._missing(path, str(path)))
-            if problem is not None:
-                raise SpecError(problem)
+            yaml.file_bytes(path)
             found[path] = None
     return list(found)
 
@@ -358,7 +362,7 @@ def _below(folder: Path) -> list[Path]:
         for name in sorted(names):
             path = Path(current) / name
             if name.endswith(".xc.yml"):
-                raise SpecError(yaml._wrong_name(path, str(path)) or ())
+                yaml.file_bytes(path)
             if name.endswith(SUFFIX) and path.resolve().is_relative_to(inside):
                 found.append(path)
     return found

@@ -36,7 +36,7 @@ class Findings:
         place = diagnostic.span or (diagnostic.code, diagnostic.message)
         if (diagnostic.severity, place) not in self._seen:
             self._seen.add((diagnostic.severity, place))
-            self.diagnostics.append(diagnostic)
+            self.diagnostics.append(diagnostic if diagnostic.spec else attrs.evolve(diagnostic, spec=self.spec))
 
     def report(self, code: str, message: str, span: Span | None = None, label: str = "", **facts: Any) -> None:
         """Add a finding of the schema stage."""

@@ -184,7 +184,7 @@ def _element(resolver: Resolver, place: Place, given: Given, scope: Scope, chang
             if own is BROKEN:
                 raise Refused
             return _Item(changes, count * own)
-        case tree.Name(text=name) if name in heads(scope.blocks):
+        case tree.Name(text=name) if name in scope.block_names():
             return _Item(changes, count, use=given.holds(value))
         case tree.Name(text=name, span=span):
             _known(resolver, place, name, given.at or span, scope)
@@ -200,7 +200,7 @@ def _element(resolver: Resolver, place: Place, given: Given, scope: Scope, chang
 
 def _known(resolver: Resolver, place: Place, name: str, span: Span, scope: Scope) -> None:
     """Refuse a bare name that is neither a block nor a mixer."""
-    names, mixers = heads(scope.blocks), resolver.catalogue.names("mixer")
+    names, mixers = scope.block_names(), resolver.catalogue.names("mixer")
     if names and "/" not in name and resolver.catalogue.get("mixer", name) is None:
         fixes = tuple(suggest(name, [*names, *mixers]))
         resolver.findings.refuse("XC013", f"no block or mixer is called '{name}'", span, path=place.path, fixes=fixes)
@@ -274,7 +274,7 @@ def _given(parts: list[_Item], name: str) -> Stack:
 
 def _block_name(resolver: Resolver, place: Place, given: Given, scope: Scope) -> str:
     name = resolver.typed(place.below("use", WORD), [given])
-    names = heads(scope.blocks)
+    names = scope.block_names()
     if name is BROKEN:
         raise Refused
     if name not in names:
@@ -295,7 +295,7 @@ def _block(resolver: Resolver, scope: Scope, name: str) -> _Item:
             changes.append(given)
             continue
         value = resolver.expression(given) if isinstance(given.value, tree.Scalar) else given.value
-        if isinstance(value, tree.Name) and value.text in heads(scope.blocks):
+        if isinstance(value, tree.Name) and value.text in scope.block_names():
             use = given.holds(value)
         elif isinstance(value, tree.Name | tree.Call):
             mixer = given.holds(value)

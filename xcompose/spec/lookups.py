@@ -10,7 +10,7 @@ from xcompose.diagnostics import Diagnostic, Span, SpecError
 from xcompose.schema import ValueType
 from xcompose.spec import tree
 from xcompose.spec.findings import BROKEN, Refused
-from xcompose.spec.merge import Fixed, Given, Stack, heads, lookups
+from xcompose.spec.merge import Fixed, Given, Stack, heads, lookups, until_null
 from xcompose.spec.paths import Here, Nowhere, step, walk
 from xcompose.spec.references import CHAIN, evaluate
 from xcompose.spec.resolver import shape
@@ -120,7 +120,7 @@ class _Looked:
         stack = here.stack
         if not stack and here.place is not None:
             stack = resolver.default(here.place)
-        if not stack:
+        if not until_null(stack):
             raise Nowhere
         reference = resolver.reference(stack[0], ValueType("any"))
         if reference is not None:

@@ -6,6 +6,7 @@ the place then decides how much of the stack counts. That is the one override ru
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -140,6 +141,11 @@ def is_null(given: Given) -> bool:
     if isinstance(value, tree.Literal_):
         return value.kind == "null"
     return isinstance(value, Fixed) and value.value is None
+
+
+def until_null(stack: Stack) -> Stack:
+    """What stands above the newest `null`."""
+    return list(itertools.takewhile(lambda given: not is_null(given), stack))
 
 
 def is_list_patch(given: Given) -> bool:

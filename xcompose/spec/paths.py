@@ -8,7 +8,7 @@ import attrs
 
 from xcompose.schema import ValueType
 from xcompose.spec import components, layers, lists, tree
-from xcompose.spec.merge import Stack, heads, lookups
+from xcompose.spec.merge import Stack, lookups
 from xcompose.spec.resolver import Place
 from xcompose.spec.scopes import Scope, model_scope
 from xcompose.spec.settings import SECTIONS
@@ -82,7 +82,7 @@ def _one(resolver: Resolver, here: Here, name: str) -> Here:
             return Here(lists.item_place(place, int(name)), item)
         case "layers" if name.isdigit():
             return Here(None, [], layers.written(resolver, place, stack, int(name)))
-        case "blocks" if place.scope is not None and name in heads(stack):
+        case "blocks" if place.scope is not None and name in place.scope.block_names():
             return Here(None, [], layers.block_scope(resolver, place.scope, name))
         case "map":
             assert place.type.of is not None

@@ -9,7 +9,7 @@ from xcompose.diagnostics import Diagnostic, Span
 from xcompose.schema import REQUIRED, OptionSchema
 from xcompose.spec import components, files, layers, lists, tree
 from xcompose.spec.findings import BROKEN, Refused
-from xcompose.spec.merge import Fixed, Given, Stack, entries, heads, lookups
+from xcompose.spec.merge import Fixed, Given, Stack, entries, heads, lookups, until_null
 from xcompose.spec.values import Problem, WidthValue, check_bounds, length_hint, parse_value
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def blocks(resolver: Resolver, place: Place, stack: Stack) -> None:
     """Check every block, used or not; layers hold what they use, so blocks have no value of their own."""
     assert place.scope is not None
     mappings(resolver, place, stack)
-    for name in heads(stack):
+    for name in place.scope.block_names():
         layers.block(resolver, place.scope, name)
 
 
@@ -132,7 +132,9 @@ def map_(resolver: Resolver, place: Place, stack: Stack) -> Any:
         return None if place.type.optional or place.default is None else MappingProxyType({})
     values = {}
     for name in heads(found, raw=True):
-        values[name] = resolver.typed(place.below(name, place.type.of), lookups(found, name, raw=True))
+        given = until_null(lookups(found, name, raw=True))
+        if given:
+            values[name] = resolver.typed(place.below(name, place.type.of), given)
     return BROKEN if BROKEN in values.values() else values
 
 

@@ -114,7 +114,8 @@ def _resolve(
 ) -> tuple[Spec | None, list[Diagnostic]]:
     stem = Path(document.shown).name.removesuffix(yaml.SUFFIX)
     findings = Findings("@".join([stem, "+".join(variants)] if variants else [stem]))
-    findings.diagnostics.extend(document.hints)
+    for hint in document.hints:
+        findings.add(hint)
     gathered = files.gather(document, variants, sets, findings)
     resolver = Resolver(catalogue, findings, gathered.sections, document)
     spec = _Sections(resolver, gathered, stem, variants).spec()

@@ -12,7 +12,7 @@ from xcompose.diagnostics import Note, Span
 from xcompose.schema import Blocks, Layers, Length, OptionSchema, ValueType, type_of
 from xcompose.spec import components
 from xcompose.spec.findings import BROKEN, Refused
-from xcompose.spec.merge import Stack, heads, lookups
+from xcompose.spec.merge import Stack, heads, lookups, until_null
 from xcompose.spec.model import Node, Section
 from xcompose.spec.resolver import Place
 
@@ -93,7 +93,11 @@ class Scope:
     @property
     def blocks(self) -> Stack:
         """The mappings of names to layers, newest first."""
-        return self.stack("blocks")
+        return until_null(self.stack("blocks"))
+
+    def block_names(self) -> list[str]:
+        """The names of all blocks."""
+        return [name for name in heads(self.blocks) if until_null(lookups(self.blocks, name))]
 
     def layer_options(self) -> dict[str, OptionSchema]:
         """The keys that a layer may write."""
