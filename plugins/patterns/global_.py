@@ -4,7 +4,7 @@ Maths    S_i = {j : i or j is global};  t is global when t < first or t >= n - l
 Shapes   q (b n h d), k (b m g d);  one sequence
 Cost     2 n g - g^2 pairs per head for g = first + last global tokens; n first or less in a decoder, where the cache
          keeps the global keys
-Limits   last counts from the end of the padded sequence, and a decoder has no end: there only first works;
+Limits   last counts from the end of each sequence, and a decoder has no end: there only first works;
          the global queries use the projections of all others
 Paper    Beltagy, Peters, Cohan, Longformer, 2020, arXiv:2004.05150, s. 3.1; Zaheer et al., Big Bird, 2020,
          arXiv:2007.14062, s. 2
@@ -37,6 +37,10 @@ class Global(Pattern):
     """Global tokens at the start of the sequence."""
     last: Count = option(0)
     """Global tokens at its end; for encoders."""
+
+    @property
+    def needs_length(self) -> bool:  # type: ignore[override]
+        return self.last > 0
 
     def allows(self, q: Point, k: Point) -> Any:
         found = (q.at < self.first) | (k.at < self.first)

@@ -50,6 +50,14 @@ def test_a_decoder_needs_predicates_that_do_not_look_at_the_length():
     assert prefix_stable(Heads(((1, Window(size=3)), (1, Global(last=1)))), heads=4) == ENDS
 
 
+@pytest.mark.parametrize(
+    "pattern", [Dense(), Nothing(), Window(size=3), Random(count=3), Global(first=3), Global(last=1)], ids=str
+)
+def test_a_pattern_says_whether_it_needs_the_length(pattern):
+    for whole in (pattern, Union((Window(size=1), pattern))):
+        assert whole.needs_length == (prefix_stable(whole) == ENDS)
+
+
 def test_a_strict_decoder_chooses_by_the_past_alone():
     pattern = SimpleNamespace(selects="sequence")
     grouped = SimpleNamespace(groups=lambda heads: ((2, Dense()), (heads - 2, pattern)))

@@ -93,8 +93,8 @@ def test_a_slot_is_readable_when_its_span_has_ended():
     same([read], lambda read, b, h, i, j: int(end[j]) <= i)
 
 
-def test_a_slot_before_all_time_is_always_readable():
-    end = torch.full((3,), BEFORE_TIME)
+@pytest.mark.parametrize("end", [torch.full((3,), BEFORE_TIME), BEFORE_TIME])
+def test_a_slot_before_all_time_is_always_readable(end):
     read = read_of(Dense(), m=3, end=end, causal=True)
 
     same([read], lambda read, b, h, i, j: True)
@@ -217,6 +217,18 @@ def test_the_length_is_that_of_the_axis():
     read = read_of(Global(last=2), queries=Axis(at=range(N), total=N))
 
     same([read], lambda read, b, h, i, j: i >= N - 2 or j >= N - 2)
+
+
+def test_padding_does_not_count_for_the_length():
+    lengths = torch.tensor([N, 4])
+    valid = torch.arange(N) < lengths[:, None]
+    weight = torch.where(valid, 0.0, -torch.inf).double()
+    read = read_of(Global(last=2), queries=Axis(at=range(N), valid=valid, total=N), log_weight=weight)
+
+    def may(read, b, h, i, j):
+        return j < lengths[b] and (i >= lengths[b] - 2 or j >= lengths[b] - 2)
+
+    same([read], may)
 
 
 @options

@@ -53,6 +53,10 @@ class Combination(Pattern):
         return any(member.per_head for member in self.members)
 
     @property
+    def needs_length(self) -> bool:  # type: ignore[override]
+        return any(member.needs_length for member in self.members)
+
+    @property
     def learned(self) -> bool:  # type: ignore[override]
         return any(member.learned for member in self.members)
 

@@ -41,8 +41,8 @@ class Point:
     """The head that asks, counted within the layer."""
     tags: Mapping[str, Any] = field(default_factory=dict)
     """Integers by name: bucket, cluster, row, column, role."""
-    total: int | None = None
-    """The length of the sequence where it is known; ask for `length` instead."""
+    total: Any = None
+    """The length of the sequence where it is known, (b 1 1 1) where sequences differ; ask for `length` instead."""
 
     @property
     def last(self) -> Any:
@@ -53,8 +53,8 @@ class Point:
         return self.at if self.start is None else self.start
 
     @property
-    def length(self) -> int:
-        """The length of the sequence.
+    def length(self) -> Any:
+        """The length of the sequence, padding not counted.
 
         Raises:
             DependsOnLength: in a decoder, where a predicate must mean the same however long the text becomes.
@@ -153,6 +153,8 @@ class Pattern(ABC):
     refuses unless the spec says `causal: value`."""
     otherwise: ClassVar[Literal["nothing", "self"]] = "nothing"
     """What a query reads that may read nothing else."""
+    needs_length: ClassVar[bool] = False
+    """Whether `allows` asks for the length: decoders refuse it, and padded sequences need plans of their own."""
     learned: ClassVar[bool] = False
     """Whether contents decide: then it is an `attention.learned.LearnedPattern`, and `allows` needs its tags."""
     per_head: bool = False

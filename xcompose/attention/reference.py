@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xcompose.attention.learned import LearnedPattern
 from xcompose.attention.pattern import Pattern, Point
-from xcompose.attention.reads import Read
+from xcompose.attention.reads import Axis, Read
 
 
 def attend_reference(reads: Sequence[Read]) -> Tensor:
@@ -83,7 +83,7 @@ def _query(read: Read, first: int, count: int, tags: Mapping[str, Tensor]) -> Po
     known = {name: _over_slots(tag).mT for name, tag in {**read.queries.tags, **tags}.items()}
     head = torch.arange(first, first + count, device=device)[:, None, None]
     at = _place(read.queries.at, device)
-    return Point(at=at.mT, head=head, tags=known, total=read.queries.total)
+    return Point(at=at.mT, head=head, tags=known, total=_length(read.queries))
 
 
 def _slot(read: Read, first: int, count: int, tags: Mapping[str, Tensor]) -> Point:
@@ -93,11 +93,20 @@ def _slot(read: Read, first: int, count: int, tags: Mapping[str, Tensor]) -> Poi
     end = None if slots.end is None else _place(slots.end, device)
     known = {name: _of_heads(_over_slots(tag), first, count) for name, tag in slots.tags.items()}
     known |= {name: _over_slots(tag) for name, tag in tags.items()}
-    return Point(at=_place(slots.at, device), start=start, end=end, tags=known, total=read.queries.total)
+    return Point(at=_place(slots.at, device), start=start, end=end, tags=known, total=_length(read.queries))
 
 
-def _place(at: range | Tensor, device: torch.device) -> Tensor:
+def _length(queries: Axis) -> int | Tensor | None:
+    """The length of every sequence: rows that are not valid stand at its end and do not count."""
+    if queries.total is None or queries.valid is None:
+        return queries.total
+    return queries.valid.sum(dim=1)[:, None, None, None]
+
+
+def _place(at: range | Tensor | int, device: torch.device) -> Tensor:
     """Positions as (b 1 1 m) or (1 1 1 m)."""
+    if isinstance(at, int):
+        return torch.full((1, 1, 1, 1), at, device=device)
     return _over_slots(torch.arange(at.start, at.stop, at.step, device=device) if isinstance(at, range) else at)
 
 
