@@ -133,10 +133,12 @@ attend_tiles.register_autograd(_backward, setup_context=_setup)
 
 
 def register_flops() -> None:
-    """Teach torch's flop counter what the two operations cost: two products forward, five backward."""
+    """Teach torch's flop counter what attention costs, ours and torch's own: two products forward, five backward."""
     forward, backward = torch.ops.xcompose.attend_tiles, torch.ops.xcompose.attend_tiles_backward
     if forward in flop_registry:
         return
+    register_flop_formula(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu)(_flash_flops)
+    register_flop_formula(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward)(_flash_backward_flops)
 
     @register_flop_formula(forward)
     def _(q, k, v, weights, plans, scales, *args, **kwargs) -> int:
@@ -145,6 +147,17 @@ def register_flops() -> None:
     @register_flop_formula(backward)
     def _(grad, q, k, v, weights, out, total, plans, scales, *args, **kwargs) -> int:
         return 10 * _multiplied(q, plans)
+
+
+def _flash_flops(q, k, v, dropout=0.0, causal=False, *args, **kwargs) -> int:
+    b, h, n, d = q
+    m = k[2]
+    pairs = n * m - min(n, m) * (min(n, m) - 1) // 2 - max(0, m - n) * n if causal else n * m
+    return 4 * b * h * d * pairs
+
+
+def _flash_backward_flops(grad, q, k, v, out, total, dropout=0.0, causal=False, *args, **kwargs) -> int:
+    return _flash_flops(q, k, v, dropout, causal) * 5 // 2
 
 
 def _multiplied(q: Sequence[torch.Size], plans: str) -> int:
@@ -171,7 +184,7 @@ class _Asked(NamedTuple):
             out, total = _flash(apart(q, self.repeat), k, v, 0.0, True, attn_mask=mask, scale=self.scale)
             return together(out, self.repeat), together(total[..., None], self.repeat)[..., 0]
         out, total = _flash(q, k, v, 0.0, tile.kind == TRIANGLE, attn_mask=mask, scale=self.scale)
-        if mask is not None:
+        if mask is not None and (self.weight.numel() or plan.idle[tile.kind]):
             total = total.masked_fill(mask.amax(-1) == -torch.inf, -torch.inf)
         return out, total
 

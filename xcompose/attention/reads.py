@@ -61,9 +61,9 @@ class Slots:
     """(b m g e)"""
     at: range | Tensor
     """(m) or (b m)"""
-    start: range | Tensor | None = None
-    end: range | Tensor | None = None
-    """None: the same as `at` (tokens). `BEFORE_TIME` for slots that always exist."""
+    start: range | Tensor | int | None = None
+    end: range | Tensor | int | None = None
+    """None: the same as `at` (tokens). One number for all: `BEFORE_TIME` for slots that always exist."""
     log_weight: Tensor | None = None
     """(b m) or (b h m): added to the logits; -inf where a slot does not exist."""
     tags: Mapping[str, Tensor] = field(default_factory=dict)

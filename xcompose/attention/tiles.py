@@ -31,7 +31,10 @@ AREA = 2**16
 """Pairs of a masked tile at most, where it may be higher than `HEIGHT` because it is narrow."""
 WIDTH = 1024
 """Columns of a masked tile at most."""
+TALL = 1024
+"""Rows of a triangle from which it stays whole; tiles with masks serve lower ones better."""
 KEPT_MASKS = 64
+"""Masks of a plan that are kept as numbers for each type; the others are made again for each call."""
 
 Places = range | tuple[int, ...]
 """Rows or columns of a tile: evenly spaced, or one by one."""
@@ -96,6 +99,8 @@ class Plan:
 
     def __init__(self, tiles: tuple[Tile, ...], masks: tuple[np.ndarray, ...]):
         self.tiles, self.masks = tiles, masks
+        self.idle = tuple(not mask.any(1).all() for mask in masks)
+        """Of each mask: whether one of its rows reads nothing."""
         self._floats: dict[tuple[int, torch.dtype, int], Tensor] = {}
 
     def mask(self, kind: int, dtype: torch.dtype, repeat: int = 1) -> Tensor:
@@ -206,7 +211,7 @@ class _Planner:
         before = (at - keys) // step
         rows, cols, before = (rows, cols, before) if before >= 0 else (rows[-before:], cols, 0)
         square = min(len(rows), len(cols) - before)
-        if min(square, len(rows)) < 4 * HEIGHT:
+        if min(square, len(rows)) < TALL:
             return False
         if before:
             self._emit(rows, cols[:before], EVERY)
