@@ -68,9 +68,9 @@ class Conv(Memory):
         self.k, self.v = nn.Linear(self.factor * width, width), nn.Linear(self.factor * width, width)
 
     def spans(self, n: int) -> Spans:
-        start = torch.arange(0, self._count(n) * self.factor, self.factor).numpy()
-        at = start + self.factor - 1
-        return Spans(start, at.clip(max=n - 1), at)
+        f, m = self.factor, self._count(n)
+        at = range(f - 1, f - 1 + m * f, f)
+        return Spans(range(0, m * f, f), [min(last, n - 1) for last in at], at)
 
     def slots(self, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Mapping[str, Tensor]]:
         f, m = self.factor, self._count(k.shape[1])
@@ -140,8 +140,7 @@ class Null(Memory):
         self.v = nn.Parameter(torch.zeros(shape)) if options.null == "learned" else None
 
     def spans(self, n: int) -> Spans:
-        before = torch.full((1,), BEFORE_TIME).numpy()
-        return Spans(before, before, torch.zeros(1, dtype=torch.long).numpy())
+        return Spans([BEFORE_TIME], [BEFORE_TIME], [0])
 
     def slots(self, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Mapping[str, Tensor]]:
         own_k, own_v = (

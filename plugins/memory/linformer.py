@@ -67,8 +67,7 @@ class Linformer(Memory):
         self.f = projection() if options.share == "headwise" else self.e
 
     def spans(self, n: int) -> Spans:
-        whole = torch.zeros(self.rank, dtype=torch.long).numpy()
-        return Spans(whole, whole + n - 1, whole)
+        return Spans([0] * self.rank, [n - 1] * self.rank, [0] * self.rank)
 
     def slots(self, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Mapping[str, Tensor]]:
         n = k.shape[1]

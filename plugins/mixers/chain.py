@@ -11,9 +11,10 @@ Paper    a combinator of this project; two patterns in a row reach what one cann
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
 from xcompose.api import (
@@ -70,13 +71,12 @@ class Chain(Mixer):
 
     def visible(self, n: int) -> tuple[Visible, ...]:
         """Positions that reach a query through all members, whatever heads they pass."""
-        whole, exact, heads = np.eye(n, dtype=bool), True, 0
-        for member in self.members:
-            groups = member.visible(n)
-            step = np.any([group.matrix for group in groups], 0)
-            whole, exact = step.astype(np.int64) @ whole.astype(np.int64) > 0, exact and all(g.exact for g in groups)
-            heads = sum(group.heads for group in groups)
-        return (Visible("chain", heads, whole, exact),)
+        seen = [member.visible(n) for member in self.members]
+        whole, *later = [reduce(or_, [group.matrix for group in groups]) for groups in seen]
+        for step in later:
+            whole = step.astype(int) @ whole.astype(int) > 0
+        exact = all(group.exact for groups in seen for group in groups)
+        return (Visible("chain", sum(group.heads for group in seen[-1]), whole, exact),)
 
     def _run(self, x: Tensor, axis: Axis, states: list[Any], source: Source | None) -> Mixed:
         found = []

@@ -126,8 +126,7 @@ class Segments(Memory):
         self.tokens = OwnSegment(options.length)
 
     def spans(self, n: int) -> Spans:
-        at = torch.arange(n).numpy()
-        return Spans(at, at, at)
+        return Spans(range(n), range(n), range(n))
 
     def slots(self, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Mapping[str, Tensor]]:
         return self._slots(k.detach(), axis.at), {}

@@ -94,7 +94,7 @@ class Mixer(nn.Module, ABC):
 
 
 class Spans(NamedTuple):
-    """The slots of a memory over n positions, as integer arrays (m)."""
+    """The slots of a memory over n positions, as integer arrays (m); ranges and lists will do."""
 
     start: Any
     end: Any

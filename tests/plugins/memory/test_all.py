@@ -21,7 +21,7 @@ def test_members_of_members_are_read_side_by_side():
     made = mixer(attention(heads=3, pattern="none", memory=joined), C)
 
     assert made.inner.names == ("memory all", "memory all 2", "memory all 3")
-    assert [memory.spans(6).start.tolist()[-1] for memory in (made.inner.memories[0], made.inner.memories[2])] == [4, 3]
+    assert [memory.spans(6).start[-1] for memory in (made.inner.memories[0], made.inner.memories[2])] == [4, 3]
 
 
 def test_two_equal_memories_are_one():

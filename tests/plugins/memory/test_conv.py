@@ -112,15 +112,15 @@ def inside(causal: str):
 def test_spans():
     decoder, encoder = inside("strict").build(conv()), inside("none").build(conv())
 
-    assert [one.tolist() for one in decoder.spans(8)] == [[0, 3], [2, 5], [2, 5]]
-    assert [one.tolist() for one in encoder.spans(8)] == [[0, 3, 6], [2, 5, 7], [2, 5, 8]]
+    assert [list(one) for one in decoder.spans(8)] == [[0, 3], [2, 5], [2, 5]]
+    assert [list(one) for one in encoder.spans(8)] == [[0, 3, 6], [2, 5, 7], [2, 5, 8]]
     assert [len(one) for one in decoder.spans(2)] == [0, 0, 0]
 
 
 def test_a_null_slot_belongs_to_no_position():
     _, null = inside("strict").build(conv(null="learned"))
 
-    assert [one.tolist() for one in null.spans(8)] == [[BEFORE_TIME], [BEFORE_TIME], [0]]
+    assert [list(one) for one in null.spans(8)] == [[BEFORE_TIME], [BEFORE_TIME], [0]]
     assert null.k.eq(0).all()
     assert null.v.eq(0).all()
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.plugins.helpers import attention, in_unison, mixer, part, pattern, ragged, rows, sizes
+from tests.plugins.helpers import attention, context, in_unison, mixer, part, pattern, ragged, rows, sizes
 from xcompose.attention.reads import Axis
 from xcompose.compose.parts import Mixer
 
@@ -204,3 +204,18 @@ def test_a_state_may_be_used_twice():
         made(name)(rows(3, 2, C, seed=8), Axis(range(7, 9)), state)
 
         assert torch.equal(made(name)(x[:, 7:9], Axis(range(7, 9)), state).x, first)
+
+
+@every
+def test_without_memory_or_data(name):
+    """Built and run on the meta device, for counting: no shape depends on data."""
+    with torch.device("meta"):
+        counted = context(C).build(MIXERS[name])
+
+        found = counted(torch.empty(3, N, C), Axis(range(N))).x
+
+    assert found.is_meta
+    assert found.shape == (3, N, C)
+    assert counted.state_shape(N) == made(name).state_shape(N)
+    shapes = {key: p.shape for key, p in counted.named_parameters()}
+    assert shapes == {key: p.shape for key, p in made(name).named_parameters()}
