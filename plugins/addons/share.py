@@ -45,7 +45,7 @@ class Share(Addon):
         unlike = [name for name in NEEDED[self.what] if block.options.get(name) != first.options.get(name)]
         if unlike:
             raise PartError(
-                f"layers {first.number} and {block.number} cannot share: their {' and '.join(unlike)} differ",
+                f"layers {first.number} and {block.number} cannot share, they differ in {' and '.join(unlike)}",
                 fixes=("make the layers alike, or share only what is alike: share(mixer), share(ffn)",),
             )  # fmt: skip
         for role in ROLES[self.what]:

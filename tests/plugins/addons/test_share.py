@@ -88,7 +88,7 @@ class TestRefusals:
     def test_layers_that_are_not_alike(self):
         layers = "attention, attention(pattern=window(3)), attention, attention"
 
-        assert refused("share(all)", layers=layers) == "layers 0 and 1 cannot share: their mixer differ"
+        assert refused("share(all)", layers=layers) == "layers 0 and 1 cannot share, they differ in mixer"
         assert built("share(ffn)", layers=layers).layers[0].ffn is not None
 
     def test_groups_that_do_not_divide(self):
