@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,15 +43,10 @@ def prepare(spec: Spec, data: Path | None, registry: Registry | None = None) -> 
     model_node, task_node = _both(spec)
     how = train_settings(spec, registry.catalogue)
     settings = Settings.of(how, model_node.options.get("length"))
-    composer = Composer(registry, spec=spec.name)
     model = build_model(spec, seed=settings.seed, registry=registry)
     for stack in model.stacks().values():
         stack.recompute = settings.recompute
-    context = Context(dim=model.dim, causal=model.options.causal if model.decodes else "none", vocab=model.vocab)
-
-    def part(node: Node) -> Any:
-        return composer.build(composer.options(node), context)
-
+    part = _builder(model, registry, spec.name)
     for addon in how["addons"]:
         changed: Addon = part(addon)
         changed.apply(model)
@@ -63,6 +59,22 @@ def prepare(spec: Spec, data: Path | None, registry: Registry | None = None) -> 
     metrics = _try(model, task, splits.valid, task_node, spec.name)
     _refuse_unknown_goals(settings, metrics)
     return Prepared(work, freeze(attrs.evolve(spec, train=how)), registry)
+
+
+def _builder(model: Model, registry: Registry, spec: str = "") -> Callable[[Node], Any]:
+    """What builds tasks, optimizers and schedules for a model."""
+    composer = Composer(registry, spec=spec)
+    context = Context(dim=model.dim, causal=model.options.causal if model.decodes else "none", vocab=model.vocab)
+    return lambda node: composer.build(composer.options(node), context)
+
+
+def task_of(node: Node, model: Model, registry: Registry | None = None) -> Task:
+    """The task that a model is to learn.
+
+    Raises:
+        SpecError: the two do not fit each other.
+    """
+    return _builder(model, registry or load())(node)
 
 
 def _both(spec: Spec) -> tuple[Node, Node]:

@@ -69,6 +69,7 @@ def train(
     overwrite: bool = False,
     registry: Registry | None = None,
     console: Console | None = None,
+    announce: bool = True,
     accelerator: str = "auto",
     precision: str = "32-true",
 ) -> RunResult:
@@ -83,6 +84,7 @@ def train(
         overwrite: start afresh where there is a run.
         registry: where components are looked up; None is everything installed.
         console: where to show progress; None shows nothing.
+        announce: whether to say there what the data is.
         accelerator: as Lightning calls it: `auto`, `cpu`, `gpu`.
         precision: as Lightning calls it: `32-true`, `bf16-mixed`.
 
@@ -105,19 +107,19 @@ def train(
         run.write_json(run.plugins, versions(prepared.registry))
         run.write_json(run.facts, {"data": str(data.resolve()) if data else None, "digest": digest(prepared.work)})
     display = Bar(console, prepared.work.task.metric) if console is not None else Silent()
-    if console is not None:
+    if console is not None and announce:
         for line in prepared.work.task.describe():
             console.print(line, highlight=False, markup=False)
     return fit(spec.name, prepared.work, run, display, accelerator=accelerator, precision=precision)
 
 
-def require_extra() -> None:
-    """Refuse to go on without the packages of the extra `train`.
+def require_extra(needed: Iterable[str] = NEEDED) -> None:
+    """Refuse to go on without packages of the extra `train`.
 
     Raises:
         SpecError: XC095, naming what is missing.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         fix = "pip install 'xcompose[train]'"
         raise SpecError(Diagnostic("XC095", f"training needs {', '.join(missing)}", fixes=(fix,), stage="train"))
