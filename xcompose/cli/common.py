@@ -61,3 +61,16 @@ def usage_error(message: str, fix: str = "") -> typer.Exit:
     if fix:
         errors.print(f"  = fix: {fix}", markup=False)
     return typer.Exit(2)
+
+
+def read_length(text: str, option: str) -> int:
+    """A length as the command line writes it: 1Ki is 1024, 1k is 1000."""
+    from xcompose.spec.numbers import Problem, parse_length
+
+    try:
+        n = parse_length(text.strip())
+    except Problem as problem:
+        raise usage_error(f"{option}: {problem.message}", "; ".join(problem.fixes)) from problem
+    if n < 1:
+        raise usage_error(f"{option}: a length is at least 1", f"{option} 1Ki")
+    return n

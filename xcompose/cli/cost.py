@@ -14,7 +14,7 @@ from xcompose.cli.common import (
     console,
     print_json,
     print_plugin_problems,
-    usage_error,
+    read_length,
 )
 
 EXAMPLE = "Example:  xcompose cost specs/beyond/window-then-linear.xc.yaml --length 1Ki,16Ki,1Mi"
@@ -31,19 +31,10 @@ def run(
     import xcompose as xc
     from xcompose.cost.report import report
 
-    lengths = [_length(text) for text in length.split(",")]
+    lengths = [read_length(text, "--length") for text in length.split(",")]
     found = report(xc.read(spec, *(set_ or ())), lengths, training=training)
     if format is Format.json:
         print_json(found.as_data())
         return
     console.print(found.text(), markup=False)
     print_plugin_problems()
-
-
-def _length(text: str) -> int:
-    from xcompose.spec.numbers import Problem, parse_length
-
-    try:
-        return parse_length(text.strip())
-    except Problem as problem:
-        raise usage_error(f"--length: {problem.message}", "; ".join(problem.fixes)) from problem
