@@ -104,6 +104,16 @@ def test_a_last_block_that_is_filled_up_changes():
     )
 
 
+def test_a_slot_that_grows_from_the_middle_changes():
+    def spans(n: int) -> Places:
+        return Places(np.array([n // 2]), np.array([n - 1]), np.array([n - 1]))
+
+    assert spans_are_prefix(spans) == (
+        "key slot 0 stands for positions 0..0 in a text of 1 and for 1..1 in one of 2: it would change when a token is "
+        "added"
+    )
+
+
 def test_slots_that_vanish_are_no_prefix():
     def spans(n: int) -> Places:
         kept = np.arange(max(0, 5 - n))

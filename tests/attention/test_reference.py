@@ -145,6 +145,14 @@ def test_log_weights_are_added_and_minus_infinity_is_absence(per_head):
     )
 
 
+def test_groups_of_heads_have_log_weights_of_their_own():
+    hidden = torch.arange(B * H * M).reshape(B, H, M) % 5 == 0
+    weight = torch.zeros(B, H, M, dtype=torch.float64).masked_fill(hidden, -torch.inf)
+    read = read_of(Heads(((1, Dense()), (1, Window(size=4)))), m=M, log_weight=weight)
+
+    same([read], lambda read, b, h, i, j: not hidden[b, h, j] and (h < 3 or abs(i - j) <= 4))
+
+
 class ByDistance(Term):
     """A learned number for each head and clipped distance, and one that looks at the query."""
 
@@ -254,6 +262,7 @@ def test_a_lonely_query_reads_itself_where_it_exists():
 
     same([read], may)
     assert attend_reference([read])[1, 1].abs().max() == 0
+    assert not allowed(read)[1, :, 1].any()
 
 
 def test_contents_may_choose_for_a_group_of_heads():

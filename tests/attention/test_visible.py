@@ -10,7 +10,7 @@ from xcompose_plugins.patterns.lsh import Lsh, LshOptions
 from xcompose_plugins.patterns.none import Nothing
 from xcompose_plugins.patterns.window import Window
 
-from xcompose.api import DependsOnLength, Heads
+from xcompose.api import DependsOnLength, Heads, Pattern, options
 from xcompose.attention.visible import receptive_field, visible_matrix, visible_positions
 
 N = 13
@@ -32,6 +32,19 @@ def test_each_head_has_a_matrix():
     assert found.sum((1, 2)).tolist() == [N] * 4 + [N * N] * 2
 
 
+def test_heads_count_within_the_layer():
+    @options
+    class HeadsBack(Pattern):
+        per_head = True
+
+        def allows(self, q, k):
+            return q.at - k.at == q.head
+
+    found = visible_matrix(Heads(((2, Dense()), (1, HeadsBack()))), N, True, heads=6)
+
+    assert found[4:].tolist() == [[[i - j == h for j in range(N)] for i in range(N)] for h in (4, 5)]
+
+
 def test_the_length_is_known_where_there_is_one():
     assert visible_matrix(Global(last=1), N, False).sum() == 2 * N - 1
     with pytest.raises(DependsOnLength):
@@ -42,6 +55,15 @@ def test_slots_that_a_query_may_read():
     past = visible_matrix(Window(size=4), N, True, slots=SLOTS)
 
     assert past.tolist() == [[[0 <= i - at <= 4 for at in (2, 5, 8)] for i in range(N)]]
+
+
+def test_a_slot_is_readable_when_its_span_has_ended():
+    early = SimpleNamespace(start=np.array([0, 3]), end=np.array([4, 9]), at=np.array([1, 5]))
+
+    assert visible_matrix(Dense(), N, True, slots=early).tolist() == [[[i >= 4, i >= 9] for i in range(N)]]
+    assert visible_matrix(Window(size=2), N, False, slots=early).tolist() == [
+        [[abs(i - 1) <= 2, abs(i - 5) <= 2] for i in range(N)]
+    ]
 
 
 def test_positions_that_a_query_may_read_through_slots():

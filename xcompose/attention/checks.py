@@ -58,7 +58,7 @@ def spans_are_prefix(spans_of: Callable[[int], Places]) -> str | None:
         now, then = _table(spans_of(n)), _table(spans_of(n + 1))
         if len(then) >= len(now) and (then[: len(now)] == now).all():
             continue
-        if (now[:, 0] == 0).all() and (now[:, 1] == n - 1).all():
+        if all((table[:, 0] == 0).all() and (table[:, 1] == last).all() for table, last in ((now, n - 1), (then, n))):
             return f"each of its {len(now)} key slots summarises positions 0..n-1, so every query would read the future"
         if len(then) < len(now):
             return f"it has {len(now)} key slots for {n} positions and {len(then)} for {n + 1}: a slot would vanish"
