@@ -61,7 +61,8 @@ def test_the_last_step_is_evaluated_whatever_the_interval(tmp_path: Path):
     result = run(tmp_path / "run", corpus(tmp_path), amount=4, eval_every=1000)
 
     assert result.valid["loss"] > 0
-    assert [row["valid_loss"] for row in read_metrics(tmp_path / "run" / "metrics.csv")] == [None] * 4
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row["valid_loss"] for row in rows] == [None, None, None, result.valid["loss"]]
 
 
 def test_a_budget_of_time_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

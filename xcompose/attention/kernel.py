@@ -83,11 +83,10 @@ def total(k: Features, v: Tensor) -> Sums:
 
 
 def ratio(numerator: Tensor, q: Tensor, z: Tensor) -> Tensor:
-    """Numerators (b n h e) over q z; 0 where nothing was read. q (b n h r), z (b n g r) or (b 1 g r)."""
+    """Numerators (b n h e) over q z; where nothing was read both are 0, and so is the answer. q (b n h r), z (b n g r) or (b 1 g r)."""
     asked = rearrange(q, "b n (g j) r -> b n g j r", g=z.shape[2])
     divisor = rearrange((asked * z[:, :, :, None]).sum(-1), "b n g j -> b n (g j) 1")
-    nothing = divisor == 0
-    return torch.where(nothing, 0.0, numerator / torch.where(nothing, 1.0, divisor))
+    return numerator / torch.where(divisor == 0, 1.0, divisor)
 
 
 def padded(t: Tensor, size: int) -> Tensor:

@@ -139,6 +139,7 @@ def compare(
 
     Raises:
         SpecError: a candidate cannot be built or trained by the recipe; a folder holds a run already.
+        KeyboardInterrupt: Ctrl-C was pressed; the run in hand was saved.
     """
     require_extra((*NEEDED, "jinja2"))
     from xcompose.compare.verdict import remarks, unlike
@@ -160,6 +161,8 @@ def compare(
                 recipe.applied_to(candidate.spec, seed), place, data=data, registry=registry, console=console,
                 announce=number == seed == 0, accelerator=accelerator,
             )  # fmt: skip
+            if run.interrupted:
+                raise KeyboardInterrupt
             runs.append(run)
         rows.append(Row(label=candidate.label, counted=costs, runs=tuple(runs)))
     better = tasks[0].higher_is_better

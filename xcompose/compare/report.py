@@ -118,11 +118,14 @@ def costs(rows: Sequence[Row], colours: Mapping[str, str]) -> Figure:
             axes.plot(
                 list(values), list(values.values()), "o-", color=colours[row.label], markersize=3, label=row.label
             )
-    for axes, said, form in zip(panels, ("work, forward", "decode state"), (format_flops, format_bytes), strict=True):
-        axes.set(xscale="log", yscale="log", xlabel="length", title=said)
+    kinds = (("work, forward", 10, format_flops), ("decode state", 16, format_bytes))
+    for axes, (said, base, form) in zip(panels, kinds, strict=True):
+        axes.set(xscale="log", xlabel="length", title=said)
+        axes.set_yscale("log", base=base)
         axes.xaxis.set_major_locator(FixedLocator([2**k for k in range(10, 19, 2)]))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda n, _: format_length(int(n))))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _, form=form: form(value)))
         tidy(axes)
     panels[0].legend(frameon=False, fontsize=8)

@@ -151,7 +151,7 @@ class _Describer:
         rows: list[Row | Repeat] = []
         side = self.model.get_submodule(name) if name else self.model
         position = dict(side.named_children()).get("position")
-        if position is not None and type(position).embed is not Position.embed:
+        if isinstance(position, Position) and type(position).embed is not Position.embed:
             rows.append(Row("position", self.speller.spelled(own["position"]), "", self._new(position)))
         rows += fold([self._layer(stack, *pair) for pair in zip(stack.blocks, layers, strict=True)])
         if stack.norm is not None:

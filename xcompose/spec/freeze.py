@@ -14,11 +14,13 @@ from typing import Any
 import attrs
 import yaml as pyyaml
 
+from xcompose.spec.components import OPERATORS
 from xcompose.spec.files import SpecName
 from xcompose.spec.model import Expectation, Layer, Node, Section, Spec
 
 WIDTH = 96
 BARE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+SIGNS = {name: sign for sign, name in OPERATORS.items()}
 CONSTANTS = ("true", "false", "null")
 QUOTABLE = re.compile(r'[^"\\\n\r\t]*')
 
@@ -32,7 +34,15 @@ def freeze(spec: Spec, folder: str | os.PathLike[str] | None = None) -> str:
         spec: what to write.
         folder: where the text will stand, for the names of other specs in it; beside the spec's file if not said.
     """
-    return pyyaml.safe_dump(as_data(spec, folder, short=True), sort_keys=False, allow_unicode=True, width=10_000)
+    data = as_data(spec, folder, short=True)
+    return pyyaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+class _Dumper(pyyaml.SafeDumper):
+    """Indents the items of lists."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
 
 
 def as_data(spec: Spec, folder: str | os.PathLike[str] | None = None, *, short: bool = False) -> dict[str, Any]:
@@ -162,6 +172,8 @@ class _Writer:
     def _expression(self, value: Any) -> str | None:
         """An expression, or None where only a mapping can say it."""
         match value:
+            case Node(kind="pattern", name=name, options={"of": (_, _, *_) as members}) if name in SIGNS:
+                return self._joined(SIGNS[name], name, members)
             case Node():
                 arguments = [(name, self._expression(item)) for name, item in self._options(value).items()]
                 if None in [text for _, text in arguments]:
@@ -188,6 +200,20 @@ class _Writer:
                 items = [self._expression(item) for item in value]
                 return None if None in items else f"[{', '.join(map(str, items))}]"
         return None
+
+    def _joined(self, sign: str, name: str, members: tuple[Node, ...]) -> str | None:
+        """Patterns joined by an operator, where the parser gives the same tree back."""
+        operands = []
+        for member in members:
+            text = self._expression(member)
+            if text is None or (member.name == name and sign == "|"):
+                return self._called(name, members)
+            operands.append(f"({text})" if member.name in SIGNS else text)
+        return f" {sign} ".join(operands) if sign == "|" or len(members) == 2 else self._called(name, members)
+
+    def _called(self, name: str, members: tuple[Node, ...]) -> str | None:
+        text = self._expression(members)
+        return None if text is None else f"{name}(of={text})"
 
     @staticmethod
     def _expectations(found: tuple[Expectation, ...]) -> dict[str, Any]:

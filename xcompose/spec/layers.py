@@ -364,6 +364,7 @@ def _free_name(resolver: Resolver, place: Place, name: str, found: Stack) -> Non
     from xcompose.spec.settings import KEYS
 
     taken = "a section" if name in KEYS else "let" if name in heads(resolver.sections.get("let", [])) else ""
+    taken = "an 'each' around it" if name in found[0].names else taken
     if taken:
         span = lookups(found, name)[0].key or place.span
         message = f"'{name}' is a name of 'each' and of {taken}"

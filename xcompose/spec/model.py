@@ -34,6 +34,8 @@ class Node:
     """Where each written option stands."""
     written: frozenset[str] = attrs.field(default=frozenset(), eq=False)
     """The options that somebody wrote; the others are defaults or inherited."""
+    inherited: frozenset[str] = attrs.field(default=frozenset(), eq=False)
+    """The options that nobody wrote and that have the layer's value."""
 
 
 @attrs.frozen

@@ -47,7 +47,7 @@ class RunResult:
     metric: str
     """The metric that ranks models of this task."""
     valid: Mapping[str, float]
-    """Loss and metrics on held-out data at the end."""
+    """Loss and metrics on held-out data at the end; of an interrupted run, the newest there are, if any."""
     train: Mapping[str, float]
     """Loss and metrics of the last step."""
     interrupted: bool = False
@@ -174,10 +174,11 @@ def fit(
         try:
             trainer = _trainer(work, watch, accelerator, precision)
             trainer.fit(learner, ckpt_path=begin, weights_only=True)
-            watch.evaluate(learner, trainer.global_step)
+            over = learner.budget.done(trainer.global_step, learner.seconds)
+            if over:
+                watch.evaluate(learner, trainer.global_step)
         finally:
             display.stop()
-    over = learner.budget.done(trainer.global_step, learner.seconds)
     result = _result(name, learner, run, trainer.global_step, watch.valid, interrupted=not over)
     if over:
         finish(run, work, result)
@@ -226,7 +227,7 @@ def _result(
         seconds=round(learner.seconds, 3), parameters=sum(p.numel() for p in work.model.parameters()),
         tokens_per_second=learner.tokens_per_second(), metric=work.task.metric, valid=dict(valid),
         train={k: v for k, v in learner.last.items() if k != "lr"}, interrupted=interrupted,
-        missed=missed_goals(work.settings.goal, valid),
+        missed=() if interrupted else missed_goals(work.settings.goal, valid),
     )  # fmt: skip
 
 

@@ -52,9 +52,10 @@ class Watch(Callback):
         learner: Learner = pl_module
         step = trainer.global_step
         learner.step_done()
-        done = learner.budget.done(step, learner.seconds) or self.stop.is_set()
+        over = learner.budget.done(step, learner.seconds)
+        done = over or self.stop.is_set()
         self._refuse_divergence(learner, step)
-        if step % learner.settings.eval_every == 0:
+        if over or step % learner.settings.eval_every == 0:
             self.evaluate(learner, step)
         self._write(learner, step)
         self._show(learner, step)

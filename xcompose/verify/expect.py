@@ -193,10 +193,9 @@ def _layers(places: list[Place]) -> str:
 
 def _reach(e: Expectation, facts: Facts) -> Diagnostic | None:
     fixed = e.value.at if isinstance(e.value, Range) else None
-    n = min(fixed or facts.length, FARTHEST)
     if fixed and fixed > FARTHEST:
         return _broken(e, "a text too long to trace", f"reach is worked out up to {format_length(FARTHEST)} positions")
-    reach, exact = facts.reach(n)
+    reach, n, exact = facts.reach_of(fixed or facts.length)
     if e.value == "all" and reach == n or e.value != "all" and e.value.holds(reach):
         return None
     return _broken(

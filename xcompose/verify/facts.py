@@ -18,8 +18,8 @@ from xcompose.verify.subject import Place, place_of
 
 USUAL = 1024
 """The length at which an amount is read where neither the expectation nor the model states one."""
-FARTHEST = 8192
-"""The longest text whose reach is computed: a pair of positions takes a byte."""
+NEAR, FARTHEST = 2048, 8192
+"""Lengths of texts whose reach is worked out: quickly, and at most; a pair of positions takes bytes."""
 TRIED = (1, 2, 3, 5, 7, 16, 31, 33, 64, 100, 127, 256, 257)
 
 
@@ -78,15 +78,35 @@ class Facts:
                 kind = "cross" if "cross" in path.split(".") else "mixer"
                 yield path, place_of(path, kind, module, self.node), module
 
+    def reach_of(self, n: int) -> tuple[int, int, bool]:
+        """How many positions of a text of n can reach its last output; of how many; whether positions alone decide it.
+
+        Long texts are traced over their first positions: fewer where one layer sees everything, which it then does at
+        any length.
+        """
+        if n <= NEAR:
+            return self.reach(n)[0], n, self.reach(n)[1]
+        reached, exact = self.reach(NEAR)
+        if reached < NEAR or self._sees_everything():
+            return reached, NEAR, exact
+        n = min(n, FARTHEST)
+        return self.reach(n)[0], n, exact
+
+    def _sees_everything(self) -> bool:
+        """Whether the last row reads every row in a single layer."""
+        return any(visible(m, NEAR)[0][-1].all() for m in self._own())
+
+    def _own(self) -> list[Mixer]:
+        """The mixers that the text itself passes, each once, in order of use."""
+        return [m for _, place, m in self.mixers() if place.kind == "mixer" and place.stack != "encoder"]
+
     def reach(self, n: int) -> tuple[int, bool]:
         """How many of n positions can reach the last output, and whether positions alone decide that."""
         assert n <= FARTHEST
         reached, exact = np.zeros(n, dtype=bool), True
         reached[-1] = True
-        asked: dict[int, tuple[np.ndarray, bool]] = {}
-        own = [m for _, place, m in self.mixers() if place.kind == "mixer" and place.stack != "encoder"]
-        for mixer in reversed(own):
-            matrix, sure = asked.setdefault(id(mixer), visible(mixer, n))
+        for mixer in reversed(self._own()):
+            matrix, sure = visible(mixer, n)
             reached, exact = reached | matrix[reached].any(0), exact and sure
         return int(reached.sum()), exact
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from xcompose.compose.build import build_model, plan_model
-from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.diagnostics import Diagnostic, Note, SpecError
 from xcompose.registry import Registry, load
 from xcompose.spec import files as files_of_specs
 from xcompose.spec import resolve
@@ -189,6 +190,8 @@ class _Run:
             self.model = plan_model(self.spec, registry=self.checker.registry)
         except SpecError as error:
             return list(error.diagnostics)
+        except Exception as error:  # a plugin may raise anything, and that is a finding about the spec that names it
+            return [_broken(self.spec, error)]
         return []
 
     def _facts(self) -> Facts:
@@ -296,13 +299,32 @@ def _behaviour(subject: Subject, seed: int, findings: Sequence[Diagnostic]) -> d
     }  # fmt: skip
 
 
+def _broken(spec: Spec, error: Exception) -> Diagnostic:
+    """The finding about a part that raises something else than a reason while it is built."""
+    assert spec.model is not None
+    return Diagnostic(
+        code=BROKEN, message="a part of this model cannot be built", span=spec.model.span, label=_said(error),
+        path="model", notes=(Note(f"measured: raised {_where(error)}"),), stage="compose", spec=spec.name,
+    )  # fmt: skip
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
+
+
+def _where(error: Exception) -> str:
+    """`in window.py, line 31`."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"in {Path(frame.filename).name}, line {frame.lineno}"
+
+
 def _raised(subject: Subject, error: Exception, stage: str) -> Diagnostic:
     """The finding about a part that raises where it should answer."""
     guilty = next((part.place for part in subject.parts() if _raises(part, subject)), None)
     title = guilty.title if guilty else "the model"
     return subject.finding(
-        BROKEN, f"{title} fails where it should answer", guilty, f"{type(error).__name__}: {str(error).strip()}",
-        stage=stage,
+        BROKEN, f"{title} fails where it should answer", guilty, _said(error),
+        measured=f"raised {_where(error)}", stage=stage,
     )  # fmt: skip
 
 
