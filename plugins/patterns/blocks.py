@@ -1,4 +1,4 @@
-"""blocks: the sequence is cut into blocks; a query reads its own block and some of its neighbours.
+"""Blocks: the sequence is cut into blocks; a query reads its own block and some of its neighbours.
 
 Maths    S_i = {j : floor(i / size) - back <= floor(j / size) <= floor(i / size) + ahead};  in a decoder ahead is 0
 Shapes   q (b n h d), k (b m g d);  one sequence; n need not be a multiple of size

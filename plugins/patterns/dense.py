@@ -1,4 +1,4 @@
-"""dense: every query may read every key.
+"""Dense: every query may read every key.
 
 Maths    S_i = {j : 0 <= j < n};  in a decoder the core keeps j <= i
 Shapes   q (b n h d), k (b m g d);  also between two sequences, n != m

@@ -1,4 +1,4 @@
-"""difference: a query reads what the first pattern allows and none of the others; written a - b.
+"""Difference of patterns: a query reads what the first one allows and none of the others; written a - b.
 
 Maths    S_i = A_i - B_i - ...
 Shapes   as its members

@@ -1,4 +1,4 @@
-"""global: the first (or last) tokens are read by all and read all.
+"""Global tokens: the first (or last) ones are read by all and read all.
 
 Maths    S_i = {j : i or j is global};  t is global when t < first or t >= n - last
 Shapes   q (b n h d), k (b m g d);  one sequence

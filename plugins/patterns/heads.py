@@ -1,4 +1,4 @@
-"""heads: groups of heads read by patterns of their own, heads(3*window(64), strided(64)).
+"""Heads of different patterns: each group of heads reads by one of its own, heads(3*window(64), strided(64)).
 
 Maths    head h reads by the pattern of its group;  a group of share s has heads s / (sum of shares)
 Shapes   q (b n h d);  h must be a multiple of (sum of shares) / gcd(shares)

@@ -1,4 +1,4 @@
-"""intersection: a query reads what all of the patterns allow; written a & b.
+"""Intersection of patterns: a query reads what all of them allow; written a & b.
 
 Maths    S_i = A_i & B_i & ...
 Shapes   as its members

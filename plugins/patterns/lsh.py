@@ -1,4 +1,4 @@
-"""lsh: a query reads the keys that fall into its hash bucket, near it in the order of buckets.
+"""Locality-sensitive hashing: a query reads keys of its hash bucket, near it in the order of buckets.
 
 Maths    bucket(x) = argmax([x R; -x R]), R Gaussian (d, buckets / 2), one R for each round and head; rows sorted by
          (bucket, position) get ranks s and chunks floor(s / chunk);  P_i = {j != i : same bucket,

@@ -1,4 +1,4 @@
-"""none: no token is read; a layer that has a memory reads the memory alone.
+"""No token is read; a layer that has a memory reads the memory alone.
 
 Maths    S_i = {}
 Shapes   q (b n h d);  any number of keys

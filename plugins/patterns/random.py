@@ -1,4 +1,4 @@
-"""random: blocks are linked at random, the same way in training, evaluation, reloads and on every machine.
+"""Random links between blocks, the same ones in training, evaluation, reloads and on every machine.
 
 Maths    block c draws min(count, c) of the blocks 0 .. c - 1 without replacement, one from each of count equal parts;
          i may read j when one of their blocks drew the other. The draws are a hash of (seed, c, number of the draw)

@@ -1,4 +1,4 @@
-"""strided: a query reads every stride-th key, counted from itself.
+"""Strided: a query reads every stride-th key, counted from itself.
 
 Maths    S_i = {j : (i - j) mod stride = 0};  in a decoder also j <= i
 Shapes   q (b n h d), k (b m g d);  one sequence

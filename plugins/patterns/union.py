@@ -1,4 +1,4 @@
-"""union: a query reads what at least one of the patterns allows; written a | b.
+"""Union of patterns: a query reads what at least one of them allows; written a | b.
 
 Maths    S_i = A_i | B_i | ...;  a key that several patterns allow counts once in the softmax
 Shapes   as its members

@@ -1,4 +1,4 @@
-"""window: a query reads its neighbours, on both sides, or those before it in a decoder.
+"""Window: a query reads its neighbours, on both sides, or those before it in a decoder.
 
 Maths    S_i = {i + dilation a : -size <= a <= size};  in a decoder -size <= a <= 0
 Shapes   q (b n h d), k (b m g d);  one sequence
