@@ -157,6 +157,10 @@ def test_layers_of_an_output_use_the_blocks_too():
         ("[{repeat: 2, each: {w: [1]}}]", "6:13 XC018 a layer has at most one of 'repeat' and 'each'"),
         ("[{each: {w: [1, 2], d: [1]}}]", "6:19 XC018 the lists of 'each' differ in length"),
         ("[{each: {model: [1, 2]}}]", "6:20 XC024 'model' is a name of 'each' and of a section"),
+        (
+            "[{each: {w: [1]}, layers: [{each: {w: [2]}}]}]",
+            "6:46 XC024 'w' is a name of 'each' and of an 'each' around it",
+        ),
         ("[{dim: 3}]", "6:13 XC011 'a layer' has no option 'dim'"),
         ("5000", "6:11 XC027 more than 4,096 layers"),
         ("1000000*(1000*near)", "6:19 XC027 more than 4,096 layers"),

@@ -65,7 +65,8 @@ def component(resolver: Resolver, place: Place, stack: Stack) -> Any:
             heads = Fraction(values["heads"])
     if any(value is BROKEN for value in values.values()):
         return BROKEN
-    return node(reduced, place, {option.name: values[option.name] for option in reduced.schema.options})
+    inherited = (o.name for o in reduced.schema.options if _is_inherited(place, o) and not reduced.options[o.name])
+    return node(reduced, place, {o.name: values[o.name] for o in reduced.schema.options}, frozenset(inherited))
 
 
 def _option(resolver: Resolver, place: Place, reduced: Reduced, option: OptionSchema) -> Any:
@@ -80,12 +81,12 @@ def _is_inherited(place: Place, option: OptionSchema) -> bool:
     return option.inherited and place.scope is not None and option.name in place.scope.options
 
 
-def node(reduced: Reduced, place: Place, values: dict[str, Any]) -> Node:
+def node(reduced: Reduced, place: Place, values: dict[str, Any], inherited: frozenset[str] = frozenset()) -> Node:
     """Put a node together."""
     written = {name: stack for name, stack in reduced.options.items() if stack}
     return Node(
         reduced.schema.kind, reduced.name, values, reduced.span, place.path,
-        {name: stack[0].span for name, stack in written.items()}, frozenset(written),
+        {name: stack[0].span for name, stack in written.items()}, frozenset(written), inherited,
     )  # fmt: skip
 
 

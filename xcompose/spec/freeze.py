@@ -94,11 +94,8 @@ class _Writer:
     spec: Spec
     folder: Path
     short: bool
-    keys: Mapping[str, Any] = attrs.field(factory=dict)
-    """What the layer, or the model, has: unwritten options with the same value are inherited and left out."""
 
     def model(self, node: Node) -> dict[str, Any]:
-        self.keys = node.options
         found: dict[str, Any] = {"type": node.name}
         for name, value in node.options.items():
             if isinstance(value, Section):
@@ -115,24 +112,19 @@ class _Writer:
             if _is_layers(value):
                 found[name] = self.layers(value, section.options)
             elif name not in model or model[name] != value:
-                self.keys = section.options
                 found[name] = self.value(value)
-        self.keys = model
         return found
 
     def layers(self, layers: tuple[Layer, ...], around: Mapping[str, Any]) -> list[Any]:
         """Layer by layer, equal neighbours together, each with what differs from the stack around it."""
         found: list[Any] = []
-        outer = self.keys
         for layer, equal in itertools.groupby(layers):
             count = len(list(equal))
-            self.keys = layer.options
             own = {
                 name: self.value(value) for name, value in layer.options.items()
                 if name not in around or around[name] != value
             }  # fmt: skip
             found.append(count if not own else {"repeat": count, **own} if count > 1 else own)
-        self.keys = outer
         return found
 
     def value(self, value: Any) -> Any:
@@ -162,18 +154,15 @@ class _Writer:
         return {"type": node.name, **{name: self.value(value) for name, value in self._options(node).items()}}
 
     def _options(self, node: Node) -> dict[str, Any]:
-        def inherited(name: str, value: Any) -> bool:
-            return name not in node.written and name in self.keys and self.keys[name] == value
-
         return {
-            name: value for name, value in node.options.items() if value is not None and not inherited(name, value)
+            name: value for name, value in node.options.items() if value is not None and name not in node.inherited
         }  # fmt: skip
 
     def _expression(self, value: Any) -> str | None:
         """An expression, or None where only a mapping can say it."""
         match value:
             case Node(kind="pattern", name=name, options={"of": (_, _, *_) as members}) if name in SIGNS:
-                return self._joined(SIGNS[name], name, members)
+                return self._joined(SIGNS[name], name, tuple(members))
             case Node():
                 arguments = [(name, self._expression(item)) for name, item in self._options(value).items()]
                 if None in [text for _, text in arguments]:
