@@ -14,6 +14,7 @@ from xcompose.compose.findings import Findings
 from xcompose.compose.model import Model
 from xcompose.compose.parts import Context, Init
 from xcompose.compose.room import refuse_what_does_not_fit
+from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.registry import Registry, load
 from xcompose.spec.model import Node, Spec
 
@@ -50,10 +51,33 @@ def plan_model(spec: Spec | Node, *, registry: Registry | None = None) -> Model:
     """The model of a spec on the meta device: shapes without memory, whatever the size.
 
     Raises:
-        SpecError: parts that refuse each other, all at once.
+        SpecError: parts that refuse each other, all at once; a recipe, which has no model; or sizes that no address
+            can count.
     """
-    with torch.device("meta"), _Unfilled():
-        return _assemble(spec, registry or load())
+    if isinstance(spec, Spec) and spec.model is None:
+        raise SpecError(
+            Diagnostic(
+                "XC030", f"'{spec.name}' is a recipe: it has no model", fixes=("name a spec that has `model`",),
+                spec=spec.name, stage="compose",
+            )
+        )  # fmt: skip
+    try:
+        with torch.device("meta"), _Unfilled():
+            return _assemble(spec, registry or load())
+    except (RuntimeError, TypeError) as error:
+        if "overflow" not in str(error).lower():
+            raise
+        raise SpecError(_beyond_counting(spec)) from error
+
+
+def _beyond_counting(spec: Spec | Node) -> Diagnostic:
+    node = spec.model if isinstance(spec, Spec) else spec
+    return Diagnostic(
+        "XC040", "the model needs more than 8.0 EiB of memory", span=node.span if node else None, path="model",
+        label="one of its tensors has more elements than 64 bits can count",
+        fixes=("fewer or narrower layers, or a smaller vocabulary",), stage="build",
+        spec=spec.name if isinstance(spec, Spec) else "",
+    )  # fmt: skip
 
 
 class _Unfilled(TorchFunctionMode):
