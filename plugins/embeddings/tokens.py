@@ -49,7 +49,7 @@ class Tokens(Embedding):
         return x if self.norm is None else self.norm(x)
 
     def table(self) -> nn.Parameter:
-        return self.tokens.weight
+        return self.tokens.weight  # type: ignore[return-value]
 
 
 @hookimpl
