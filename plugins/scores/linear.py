@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from xcompose.api import Component, Context, Score, hookimpl, options
@@ -34,7 +33,7 @@ class Linear(Score):
         super().__init__()
 
     def features(self, t: Tensor, side: Literal["query", "key"]) -> tuple[Tensor, Tensor | None]:
-        return torch.where(t > 0, t + 1, t.clamp(max=0).exp()), None
+        return t.relu() + t.clamp(max=0).exp(), None
 
 
 @hookimpl
