@@ -29,6 +29,7 @@ class ClassifyOptions:
 
 class Classify(Output):
     each_row = False
+    predicts_tokens = False
 
     def __init__(self, options: ClassifyOptions, context: Context):
         super().__init__()

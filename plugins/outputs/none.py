@@ -20,6 +20,8 @@ class NoOutputOptions:
 
 
 class NoOutput(Output):
+    predicts_tokens = False
+
     def __init__(self, options: NoOutputOptions, context: Context):
         super().__init__()
 

@@ -213,6 +213,8 @@ class TestArguments:
             m(tokens()[:, :0])
         with pytest.raises(ValueError, match=re.escape("mask has the shape (3, 6), what it masks has (3, 7)")):
             m(tokens(), mask=MASK[:, 1:])
+        with pytest.raises(ValueError, match=re.escape("mask is bool, true where a token is; this one is torch.int64")):
+            m(tokens(), mask=MASK.long())
         with pytest.raises(ValueError, match=re.escape("source_mask has the shape (3, 7), what it masks has None")):
             m(tokens(), source_mask=MASK)
 

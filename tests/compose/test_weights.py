@@ -80,6 +80,12 @@ class TestSpecInside:
         assert loaded.spec.model == made.spec.model
         assert torch.equal(loaded(tokens).logits, made.eval()(tokens).logits)
 
+    def test_the_model_has_the_type_of_the_file(self, tmp_path):
+        for dtype in (torch.float64, torch.bfloat16):
+            place = save_weights(xc.build(SPEC, dtype=dtype), tmp_path / "w.safetensors")
+
+            assert {p.dtype for p in xc.load(place).parameters()} == {dtype}
+
     def test_texts_of_ones_own(self, tmp_path):
         save_weights(nn.Linear(2, 3), tmp_path / "w.safetensors", about={"step": "7"})
 
@@ -106,6 +112,13 @@ class TestRefusals:
             "more; embedding.tokens.weight is (17, 12) there and (19, 12) here"
         )
         assert all(torch.equal(before[name], t) for name, t in kept.state_dict().items())
+
+    def test_numbers_that_would_be_rounded(self, tmp_path):
+        place = save_weights(nn.Linear(2, 3, dtype=torch.float64), tmp_path / "w.safetensors")
+
+        assert finding(lambda: load_weights(nn.Linear(2, 3), place))[2] == (
+            "weight is torch.float64 there and torch.float32 here, which cannot hold it"
+        )
 
     def test_no_such_file(self, tmp_path):
         place = tmp_path / "w.safetensors"

@@ -120,6 +120,8 @@ class Model(nn.Module, ABC):
             if given is not None and (other is None or given.shape != other.shape):
                 shape = None if other is None else tuple(other.shape)
                 raise ValueError(f"{name} has the shape {tuple(given.shape)}, what it masks has {shape}")
+            if given is not None and given.dtype != torch.bool:
+                raise ValueError(f"{name} is bool, true where a token is; this one is {given.dtype}")
         if state is not None and not self.decodes:
             raise ValueError("this model sees whole sequences and takes no state")
         if self.reads_source and (source is None) == (state is None):

@@ -247,6 +247,8 @@ class Output(nn.Module, ABC):
 
     each_row: ClassVar[bool] = True
     """Whether there is an answer for each row (b n ...), else one for each sequence (b ...)."""
+    predicts_tokens: ClassVar[bool] = True
+    """Whether the answer is logits over the vocabulary, so that tokens can be drawn from it."""
 
     @abstractmethod
     def forward(self, x: Tensor, axis: Axis) -> Tensor: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -51,7 +52,7 @@ def save_weights(
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str], *, only: Chosen | None = None) -> None:
-    """Read into a model what `save_weights` wrote, in place, so that tied tensors stay tied.
+    """Read into a model what `save_weights` wrote, in place, so that tied tensors stay tied, and exactly.
 
     Args:
         model: built from the same spec.
@@ -92,7 +93,9 @@ def load_model(place: str | os.PathLike[str]) -> Model:
         fixes = ("build the model from its spec, then `load_weights(model, path)`",)
         message = f"the weights in {path} do not say which spec they belong to"
         raise SpecError(Diagnostic(code="XC042", message=message, fixes=fixes, stage="build"))
-    model = build_model(load_text(texts["spec"], texts["name"], catalogue=load_registry().catalogue))
+    spec = load_text(texts["spec"], texts["name"], catalogue=load_registry().catalogue)
+    floats = {t.dtype for t in _read(path).values() if t.is_floating_point()}
+    model = build_model(spec, dtype=functools.reduce(torch.promote_types, floats))
     load_weights(model, path)
     return model.eval()
 
@@ -187,7 +190,12 @@ def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> l
         if name in found and found[name].shape != tensor.shape
     ]
     texts = [f"{what} {_some(names)}" for what, names in (("missing:", missing), ("unknown:", unknown)) if names]
-    return texts + shapes[:3]
+    finer = [
+        f"{name} is {found[name].dtype} there and {tensor.dtype} here, which cannot hold it"
+        for name, tensor in wanted.items()
+        if name in found and torch.promote_types(found[name].dtype, tensor.dtype) != tensor.dtype
+    ]
+    return texts + shapes[:3] + finer[:1]
 
 
 def _some(names: list[str]) -> str:

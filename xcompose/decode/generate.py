@@ -39,7 +39,7 @@ def stream(
         source_mask: (b m) bool.
 
     Raises:
-        ValueError: the model does not decode, a prompt is empty, or a number is out of range.
+        ValueError: the model does not decode or predict tokens, a prompt is empty, or a number is out of range.
     """
     _check(model, prompt, mask, temperature, top_k)
     draws = torch.Generator(device=prompt.device).manual_seed(seed)
@@ -68,6 +68,8 @@ def generate(model: Model, prompt: Tensor, steps: int, **how: object) -> Tensor:
 def _check(model: Model, prompt: Tensor, mask: Tensor | None, temperature: float, top_k: int | None) -> None:
     if not model.decodes:
         raise ValueError("this model sees whole sequences and does not generate")
+    if not model.output.predicts_tokens:
+        raise ValueError("this model does not predict tokens; write `output: lm`")
     counts = prompt.shape[1] if mask is None else int(mask.sum(1).min())
     if counts < 1:
         raise ValueError("every prompt needs at least one token")
