@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import logging
 import math
 import warnings
 from collections.abc import Mapping
@@ -44,6 +45,16 @@ def test_a_run_learns_and_writes_everything_down(tmp_path: Path):
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         "checkpoints", "loss.png", "loss.svg", "metrics.csv", "model.safetensors", "result.json"
     ]  # fmt: skip
+
+
+def test_a_run_leaves_the_process_as_it_was(tmp_path: Path):
+    before = logging.getLogger("lightning").level
+
+    run(tmp_path / "run", corpus(tmp_path), amount=1)
+
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert logging.getLogger("lightning").level == before
 
 
 def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(tmp_path: Path):

@@ -47,6 +47,7 @@ def test_a_run_s_folder_holds_all_there_is_to_know(here: Path):
     result = go()
 
     run = here / "run"
+    assert sorted(p.name for p in here.iterdir()) == ["run", "small.xc.yaml", "text.txt"]
     assert sorted(p.name for p in run.iterdir()) == [
         "checkpoints", "loss.png", "loss.svg", "metrics.csv", "model.safetensors", "plugins.json", "result.json",
         "run.json", "spec.xc.yaml",

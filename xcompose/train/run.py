@@ -170,7 +170,7 @@ def fit(
     stop = threading.Event()
     watch = Watch(run, display, stop)
     begin = run.checkpoint if run.checkpoint.exists() else None
-    with _quiet(), interruptible(stop):
+    with _alone(), interruptible(stop):
         try:
             trainer = _trainer(work, watch, accelerator, precision)
             trainer.fit(learner, ckpt_path=begin, weights_only=True)
@@ -204,18 +204,29 @@ def _trainer(work: Work, watch: Any, accelerator: str, precision: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what Lightning says about its own defaults; what matters is said by this package."""
+def _alone() -> Iterator[None]:
+    """Silence what Lightning says about its own defaults, and undo what it sets for the whole process."""
+    import torch
+
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    before = [logger.level for logger in loggers]
+    levels = [logger.level for logger in loggers]
+    repeatable, filled = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
     for logger in loggers:
         logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", module="torchdata")
-        yield
-    for logger, level in zip(loggers, before, strict=True):
-        logger.setLevel(level)
+    memory.fill_uninitialized_memory = False
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", module="torchdata")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(repeatable)
+        memory.fill_uninitialized_memory = filled
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _result(
