@@ -9,6 +9,7 @@ from xcompose_plugins.patterns.lsh import Lsh, LshOptions
 
 from tests.attention.reading import PATTERNS, B, Bends, D, G, H, answers, distance, drawn, read_of
 from xcompose.api import Axis, Read, Slots
+from xcompose.attention import explicit
 from xcompose.attention.attend import attend
 
 N = 211
@@ -114,6 +115,23 @@ def test_scores_take_memory_for_tiles_only():
         return sum(sizes)
 
     assert kept(2048) < 2.1 * kept(1024)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_scores_that_would_take_much_memory_are_computed_again(monkeypatch, dropout):
+    def found(n=N):
+        read, sizes = read_of(PATTERNS["dense"], n, True, terms=(Bends(H, D),)), []
+        torch.manual_seed(0)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+            tensors, _ = answers([read], dropout=dropout, training=True)
+        return tensors, sum(sizes)
+
+    kept, many = found()
+    monkeypatch.setattr(explicit, "KEPT_SCORES", 0)
+    again, few = found()
+    for a, b in zip(kept, again, strict=True):
+        assert (a - b).abs().max() < 1e-12
+    assert few < many / 2
 
 
 def test_the_scale_of_logits_does_not_matter():

@@ -4,7 +4,7 @@ Maths    tile t of a query: m_t = max(s_t), l_t = sum exp(s_t - m_t), o_t = sum 
          m = max_t(m_t), o = sum_t exp(m_t - m) o_t / sum_t exp(m_t - m) l_t
 
 Everything is plain operations that autograd follows; the maxima carry no gradient, because they cancel. Scores take
-memory for the pairs of the tiles, not for all pairs.
+memory for the pairs of the tiles, not for all pairs; where that is much, they are computed again in the backward.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from xcompose.attention.cached import expanded, nothing, over_queries
 from xcompose.attention.constant import constant
@@ -25,6 +26,10 @@ from xcompose.attention.tiles import Layout, places_of, read_plan
 
 PIECE = 2**18
 """Pairs of a tile without a mask at most; larger ones are cut into rows."""
+
+
+KEPT_SCORES = 2**27
+"""Scores that are kept for the backward at most, over batch and heads; more of them are computed again there."""
 
 
 class Part(NamedTuple):
@@ -78,22 +83,35 @@ def _part(rows: Tensor, logits: Tensor, v: Tensor, dropout: float) -> Part:
 
 def _fixed(read: Read, dropout: float) -> Iterator[Part]:
     """The tiles of a pattern that knows its pairs beforehand."""
-    slots, heads, device = read.slots, read.q.shape[2], read.q.device
-    q, k, v = read.q.transpose(1, 2), expanded(slots.k, heads), expanded(slots.v, heads)
+    device = read.q.device
     plan, masks = _plan(read), {}
+    b, _, h, _ = read.q.shape
+    scores = b * h * sum(len(rows) * len(cols) for rows, cols, _ in plan.tiles)
+    again = scores > KEPT_SCORES and torch.is_grad_enabled()
     for rows, cols, kind in plan.tiles:
         if kind >= 0 and kind not in masks:
             masks[kind] = tile_mask(plan.text, kind, len(rows), len(cols)).to(device)
-        asking, asked = _index(rows, device), _index(cols, device)
-        logits = q[:, :, asking] @ k[:, :, asked].transpose(-1, -2) * read.scale
-        for bias in _biases(read, rows, cols, asking):
-            logits = logits + bias
-        if slots.log_weight is not None:
-            logits = logits + over_queries(slots.log_weight[..., asked])
-        if kind >= 0:
-            logits = logits.masked_fill(~masks[kind], -torch.inf)
-        numbers = torch.arange(rows.start, rows.stop, rows.step, device=device) if isinstance(asking, slice) else asking
-        yield _part(numbers, logits, v[:, :, asked], dropout)
+        mask = masks.get(kind)
+        if again:
+            yield Part(*checkpoint(_tile, read, rows, cols, mask, dropout, use_reentrant=False))
+        else:
+            yield _tile(read, rows, cols, mask, dropout)
+
+
+def _tile(read: Read, rows: Any, cols: Any, mask: Tensor | None, dropout: float) -> Part:
+    """What one tile of a fixed pattern contributes."""
+    slots, heads, device = read.slots, read.q.shape[2], read.q.device
+    asking, asked = _index(rows, device), _index(cols, device)
+    k, v = expanded(slots.k[:, asked], heads), expanded(slots.v[:, asked], heads)
+    logits = read.q[:, asking].transpose(1, 2) @ k.transpose(-1, -2) * read.scale
+    for bias in _biases(read, rows, cols, asking):
+        logits = logits + bias
+    if slots.log_weight is not None:
+        logits = logits + over_queries(slots.log_weight[..., asked])
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf)
+    numbers = torch.arange(rows.start, rows.stop, rows.step, device=device) if isinstance(asking, slice) else asking
+    return _part(numbers, logits, v, dropout)
 
 
 def _biases(read: Read, rows: Any, cols: Any, asking: slice | Tensor) -> Iterator[Tensor]:

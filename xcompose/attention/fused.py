@@ -327,7 +327,10 @@ def _merge(out: Tensor, total: Tensor, rows: slice | Tensor, part: Tensor, weigh
     after = torch.logaddexp(before, weight.to(total.dtype))
     base = after.masked_fill(after == -torch.inf, 0.0)
     kept, added = (torch.exp(t - base)[..., None] for t in (before, weight))
-    out[:, :, rows] = out[:, :, rows] * kept + part * added
+    merged = out[:, :, rows]
+    merged.mul_(kept).addcmul_(part.to(out.dtype), added)
+    if not isinstance(rows, slice):
+        out[:, :, rows] = merged
     total[:, :, rows] = after
 
 
