@@ -35,7 +35,8 @@ class Share(Addon):
         for stack in model.stacks().values():
             size, rest = divmod(len(stack.blocks), self.groups)
             if rest:
-                raise PartError(f"{len(stack.blocks)} layers do not divide into {self.groups} groups", option="groups")
+                message = f"{len(stack.blocks)} layers do not divide into {self.groups} groups"
+                raise PartError(message, option="groups", code="XC032")
             for start in range(0, len(stack.blocks), size):
                 first, *others = stack.blocks[start : start + size]
                 for block in others:

@@ -9,9 +9,7 @@ Paper    Press, Wolf, Using the Output Embedding to Improve Language Models, EAC
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from xcompose.api import Axis, Component, Context, Output, hookimpl, option, options
 
@@ -29,17 +27,15 @@ class LmOptions:
 class Lm(Output):
     def __init__(self, options: LmOptions, context: Context):
         super().__init__()
-        self.tied = options.tied
-        self.weight = context.tied() if options.tied else nn.Parameter(torch.empty(context.vocab, context.dim))
-        if not options.tied:
-            nn.init.normal_(self.weight, std=context.dim**-0.5)
-        self.bias = nn.Parameter(torch.zeros(context.vocab)) if options.bias else None
+        self.linear = nn.Linear(context.dim, context.vocab, bias=options.bias)
+        if options.tied:
+            self.linear.weight = context.tied()
 
     def extra_repr(self) -> str:
-        return f"{self.weight.shape[1]} → {self.weight.shape[0]}"
+        return f"{self.linear.in_features} → {self.linear.out_features}"
 
     def forward(self, x: Tensor, axis: Axis) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        return self.linear(x)
 
 
 @hookimpl

@@ -11,9 +11,7 @@ Paper    Devlin et al., BERT, NAACL 2019, arXiv:1810.04805, s. 3.1; a smaller r:
 from __future__ import annotations
 
 import attrs
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from xcompose.api import (
     Activation,
@@ -45,21 +43,18 @@ class Mlm(Output):
     def __init__(self, options: MlmOptions, context: Context):
         super().__init__()
         rank = options.rank or context.dim
-        self.tied = options.tied
         self.transform = nn.Linear(context.dim, rank)
         self.norm = nn.LayerNorm(rank)
-        inner = attrs.evolve(context, dim=rank)
-        self.weight = inner.tied() if options.tied else nn.Parameter(torch.empty(context.vocab, rank))
-        if not options.tied:
-            nn.init.normal_(self.weight, std=rank**-0.5)
-        self.bias = nn.Parameter(torch.zeros(context.vocab))
+        self.linear = nn.Linear(rank, context.vocab)
+        if options.tied:
+            self.linear.weight = attrs.evolve(context, dim=rank).tied()
         self.act = activation(options.act)
 
     def extra_repr(self) -> str:
-        return f"{self.transform.in_features} → {self.weight.shape[1]} → {self.weight.shape[0]}"
+        return f"{self.transform.in_features} → {self.linear.in_features} → {self.linear.out_features}"
 
     def forward(self, x: Tensor, axis: Axis) -> Tensor:
-        return F.linear(self.norm(self.act(self.transform(x))), self.weight, self.bias)
+        return self.linear(self.norm(self.act(self.transform(x))))
 
 
 @hookimpl

@@ -258,8 +258,8 @@ class TestLayers:
         m = real()
         other = copy.deepcopy(m)
 
-        assert other.output.weight is other.embedding.tokens.weight
-        assert other.output.weight is not m.output.weight
+        assert other.output.linear.weight is other.embedding.tokens.weight
+        assert other.output.linear.weight is not m.output.linear.weight
         close(other(tokens()).logits, m(tokens()).logits)
 
 

@@ -48,7 +48,7 @@ class TestExact:
         found = safetensors.torch.load_file(tmp_path / "w.safetensors")
 
         assert sum(t.numel() for t in found.values()) == sum(p.numel() for p in made.parameters())
-        assert "output.weight" not in found
+        assert "output.linear.weight" not in found
         assert not [name for name in found if ".layers.1." in name]
 
     def test_ties_stay_ties(self, tmp_path):
@@ -57,7 +57,7 @@ class TestExact:
         other = xc.build(SHARED, seed=2)
         load_weights(other, tmp_path / "w.safetensors")
 
-        assert other.output.weight is other.embedding.table()
+        assert other.output.linear.weight is other.embedding.table()
         assert other.layers[2].mixer is other.layers[0].mixer
 
     def test_a_plain_state_dict_works_too(self):

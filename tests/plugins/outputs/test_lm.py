@@ -21,19 +21,20 @@ class TestLm:
     def test_equals_its_formula(self, tied, bias):
         made, x = built("output", "lm", C, {"table": table()}, tied=tied, bias=bias), leaf(2, 3, C)
         if bias:
-            made.bias.data += torch.arange(V)
+            made.linear.bias.data += torch.arange(V)
         found = made(x, Axis(range(3)))
         for b in range(2):
             for n in range(3):
                 for v in range(V):
-                    expected = sum(made.weight[v, c] * x[b, n, c] for c in range(C)) + (made.bias[v] if bias else 0)
+                    expected = sum(made.linear.weight[v, c] * x[b, n, c] for c in range(C))
+                    expected = expected + (made.linear.bias[v] if bias else 0)
                     assert abs(found[b, n, v] - expected) < 1e-12
 
     def test_tied_it_is_the_same_parameter(self):
         weight = table()
 
-        assert built("output", "lm", C, {"table": weight}).weight is weight
-        assert built("output", "lm", C, {"table": weight}, tied=False).weight is not weight
+        assert built("output", "lm", C, {"table": weight}).linear.weight is weight
+        assert built("output", "lm", C, {"table": weight}, tied=False).linear.weight is not weight
 
     @pytest.mark.parametrize(
         ("given", "message"),

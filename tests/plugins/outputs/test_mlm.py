@@ -16,7 +16,7 @@ V, C = 17, 5
 def mlm(rank: int | None, **options):
     table = torch.nn.Parameter(leaf(V, rank or C, seed=7).detach())
     made = built("output", "mlm", C, {"table": table}, rank=rank, **options)
-    made.bias.data += torch.arange(V) / 9
+    made.linear.bias.data += torch.arange(V) / 9
     return made
 
 
@@ -27,9 +27,8 @@ def formula(made, row: list[float]) -> list[float]:
     mean = sum(inner) / len(inner)
     spread = math.sqrt(sum((t - mean) ** 2 for t in inner) / len(inner) + made.norm.eps)
     inner = [(t - mean) / spread for t in inner]
-    return [
-        sum(made.weight[v, r].item() * inner[r] for r in range(len(inner))) + made.bias[v].item() for v in range(V)
-    ]
+    weight, bias = made.linear.weight.tolist(), made.linear.bias.tolist()
+    return [sum(weight[v][r] * inner[r] for r in range(len(inner))) + bias[v] for v in range(V)]
 
 
 class TestMlm:
@@ -50,7 +49,7 @@ class TestMlm:
 
     def test_sizes(self):
         made = mlm(3)
-        own = sum(p.numel() for p in made.parameters()) - made.weight.numel()
+        own = sum(p.numel() for p in made.parameters()) - made.linear.weight.numel()
 
         assert own == C * 3 + 3 * 3 + V
         assert made.extra_repr() == "5 → 3 → 17"
