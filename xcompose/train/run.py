@@ -210,10 +210,8 @@ def _alone() -> Iterator[None]:
 
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
     levels = [logger.level for logger in loggers]
-    repeatable, filled = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.utils.deterministic.fill_uninitialized_memory,
-    )
+    memory: Any = torch.utils.deterministic
+    repeatable, filled = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     memory.fill_uninitialized_memory = False
