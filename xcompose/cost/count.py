@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from xcompose.compose.parts import Mixer
+from xcompose.cost.stand_in import counted_tiles
 
 
 @attrs.frozen
@@ -31,7 +32,7 @@ class Cost:
     state: int
     """Bytes of the decode state after n tokens; 0 for a model without one."""
     mixers: tuple[tuple[str, int], ...] = ()
-    """FLOPs of each mixer, by its path in the model."""
+    """FLOPs of each mixer outside its projections, by its path in the model."""
 
 
 @attrs.frozen
@@ -73,6 +74,7 @@ def counts(
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(training or activations))
         stack.enter_context(counter)
+        stack.enter_context(counted_tiles(counter.spend, lambda: counter.total))
         stack.enter_context(work.watching(model))
         if training or activations:
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(kept.note, lambda packed: packed))
@@ -106,6 +108,10 @@ class Flops(TorchDispatchMode):
         register_flops()
         self.total = 0
 
+    def spend(self, flops: int) -> None:
+        """Add work that no operator shows."""
+        self.total += flops
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
@@ -121,20 +127,18 @@ class _Work:
 
     counter: Flops
     by_mixer: dict[str, int] = attrs.field(factory=dict)
-    projections: int = 0
 
     @property
     def attention(self) -> int:
-        return sum(self.by_mixer.values()) - self.projections
+        return sum(self.by_mixer.values())
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
         handles = []
         for path, module in _outer_mixers(model):
             handles += self._measure(module, lambda spent, path=path: self._spent(path, spent))
-            projections = [inner for inner in module.modules() if isinstance(inner, nn.Linear)]
-            for inner in projections:
-                handles += self._measure(inner, self._projected)
+            for inner in _projections(module):
+                handles += self._measure(inner, lambda spent, path=path: self._spent(path, -spent))
         try:
             yield
         finally:
@@ -155,8 +159,11 @@ class _Work:
     def _spent(self, path: str, spent: int) -> None:
         self.by_mixer[path] = self.by_mixer.get(path, 0) + spent
 
-    def _projected(self, spent: int) -> None:
-        self.projections += spent
+
+def _projections(mixer: nn.Module) -> list[nn.Module]:
+    """The linear layers that a mixer, or one inside it, applies to its rows."""
+    mixers = [module for module in mixer.modules() if isinstance(module, Mixer)]
+    return [inner for module in mixers for inner in module.children() if isinstance(inner, nn.Linear)]
 
 
 def _outer_mixers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

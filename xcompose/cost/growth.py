@@ -47,9 +47,3 @@ def classify(lengths: Sequence[int], values: Sequence[float]) -> Growth:
             return growth
     power = math.ceil(found - SLACK)
     return Growth(f"O(n^{power})", float(power))
-
-
-def keeps(bound: Growth, lengths: Sequence[int], values: Sequence[float]) -> bool:
-    """Whether what was counted grows no faster than a bound."""
-    n, m = lengths[-2:]
-    return exponent(lengths, values) <= allowed(bound, n, m)

@@ -52,8 +52,19 @@ class Growths:
         return [self.cost(n).forward for n in self.lengths]
 
     def of(self, kind: str) -> Growth | None:
-        """The class of a count; None where the model takes one length only."""
-        return classify(self.lengths, self.values(kind)) if len(self.lengths) > 1 else None
+        """The class of a count; None where the model takes one length only.
+
+        Work is at least what its fastest growing mixer does, however little that weighs at these lengths.
+        """
+        if len(self.lengths) < 2:
+            return None
+        found = classify(self.lengths, self.values(kind))
+        return max([found, *(self.mixers().values() if kind == "time" else ())], key=lambda g: (g.exponent, g.log))
+
+    def mixers(self) -> dict[str, Growth]:
+        """How the work of each mixer grows, projections apart; by its path in the model."""
+        tables = [dict(self.cost(n).mixers) for n in self.lengths]
+        return {path: classify(self.lengths, [table[path] for table in tables]) for path in tables[0]}
 
 
 def growths(model: Any, spec: Spec | None = None, known: Iterable[Cost] = ()) -> Growths:

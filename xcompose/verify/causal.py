@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from xcompose.compose.parts import Embedding
+from xcompose.compose.parts import Causal, Embedding
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import gradients, moved, spread
 from xcompose.verify.rows import from_rows, last_axis
@@ -36,14 +34,16 @@ def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
     return found or _whole(subject, seed)
 
 
-def is_strict(subject: Subject, seed: int = 0) -> bool:
-    """Whether replacing the future changes nothing in the past, whatever the spec promises."""
-    return _ahead(_whole_moved(subject, seed), TOLERANCE[torch.float64]) is None
-
-
-def is_value_causal(subject: Subject, seed: int = 0) -> bool:
-    """Whether no gradient comes from the future."""
-    return _gradient_ahead(*_whole_gradient(subject, seed)) is None
+def kind(subject: Subject, seed: int = 0) -> Causal:
+    """What a model is, whatever the spec promises: `strict` if replacing the future changes nothing in the past, `value`
+    if at least no gradient comes from the future, else `none`; `none` also where one answer stands for all positions."""
+    with torch.no_grad():
+        rowwise = last_axis(subject.call(subject.model(), subject.tokens(1, seed)).logits).shape[1] == subject.n
+    if not rowwise:
+        return "none"
+    if _ahead(_whole_moved(subject, seed), TOLERANCE[torch.float64]) is None:
+        return "strict"
+    return "value" if _gradient_ahead(*_whole_gradient(subject, seed)) is None else "none"
 
 
 def _part(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
@@ -163,6 +163,3 @@ def two_texts(subject: Subject, seed: int) -> tuple[Tensor, Tensor]:
     x = subject.tokens(1, seed)
     shift = 1 + subject.tokens(1, seed + 1) % max(1, subject.vocab - 1)
     return x, (x + shift) % subject.vocab
-
-
-Run = Callable[[Tensor], Tensor]

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from xcompose.cost.growth import classify, keeps
+from xcompose.cost.growth import classify
 from xcompose.decode.state import size_of_state
 from xcompose.diagnostics import Diagnostic, Note
 from xcompose.spec.model import Expectation
@@ -117,7 +117,7 @@ def _growth(e: Expectation, facts: Facts) -> Diagnostic | None:
     found = growths.of(e.key)
     if found is None:
         return _broken(e, "one length only", "growth cannot be read: the model does not take longer and shorter texts")
-    if keeps(e.value, growths.lengths, growths.values(e.key)):
+    if e.value.covers(found):
         return None
     guilty = list(_guilty(e, facts))
     fixes = (f"if it is meant, expect {e.key}: {found}",)
@@ -143,8 +143,9 @@ def _guilty(e: Expectation, facts: Facts) -> Iterator[tuple[Place, Growth]]:
     tables = [_by_layer(e.key, n, facts) for n in lengths]
     for column in zip(*tables, strict=True):
         values = [size for _, _, size in column]
-        if not keeps(e.value, lengths, values):
-            yield column[0][1], classify(lengths, values)
+        growth = classify(lengths, values)
+        if not e.value.covers(growth):
+            yield column[0][1], growth
 
 
 def _by_layer(kind: str, n: int, facts: Facts) -> list[tuple[str, Place, int]]:

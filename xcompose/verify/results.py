@@ -98,7 +98,7 @@ class Report:
         lines = [spec.line(width) for spec in shown]
         others = len(self.specs) - len(shown)
         if others:
-            lines.append(f"{others} {'others' if shown else _specs(others)}".ljust(width) + "   ✓")
+            lines.append((f"{others} others" if shown else _specs(others)).ljust(width) + "   ✓")
         return "\n".join(lines)
 
     def summary(self) -> str:

@@ -287,11 +287,8 @@ def _legal(model: Any, n: int) -> int:
 def _behaviour(subject: Subject, seed: int, findings: Sequence[Diagnostic]) -> dict[str, Any]:
     """What a model does, in the words of `expect`. Without a finding it does what its type promises."""
     codes = {f.code for f in findings}
-    if causal.CODE in codes or subject.causal != "strict":
-        strict = causal.is_strict(subject, seed)
-        word = "strict" if strict else "value" if causal.is_value_causal(subject, seed) else "none"
-    else:
-        word = "strict"
+    sure = subject.causal == "strict" and causal.CODE not in codes
+    word = "strict" if sure else causal.kind(subject, seed)
     exact = subject.causal == "strict" and not codes & {causal.CODE, decode.CODE}
     return {
         "causal": word, "decode": "exact" if exact else "none",
