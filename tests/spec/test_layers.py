@@ -184,6 +184,12 @@ def test_every_block_is_checked_used_or_not():
     ]
 
 
+def test_blocks_are_named_as_sequences_can_say():
+    assert messages_of(HEAD.replace("far:", "far_off:") + "  layers: near\n") == [
+        "5:51 XC018 a block is named like a component, with '-' between words, found 'far_off'"
+    ]
+
+
 def test_a_wrong_value_is_said_once_however_many_layers_have_it():
     text = "xcompose: 1\nmodel: {type: decoder, dim: 256, norm: lawyer, layers: '4*(1, 1), attention'}\n"
 

@@ -426,6 +426,39 @@ def test_null_takes_sections_blocks_and_names_away():
     assert messages_of(NULLS, variants=("name",)) == ["16:42 XC021 there is no 'gone' to refer to"]
 
 
+@pytest.mark.parametrize(
+    ("text", "message", "fix"),
+    [
+        ("heads: 4", "a spec has no section 'heads'", "'heads' belongs under 'model'; check the indentation"),
+        ("batch: 4", "a spec has no section 'batch'", "'batch' belongs under 'train'; check the indentation"),
+        ("model.dim: 4", "a spec has no section 'model.dim'",
+         "keys may be paths in variants and in files with `extends` only"),
+        ("let: {my-w: 3}", "a name of 'let' is snake_case, found 'my-w'", "use lower-case letters, digits and _"),
+    ],
+)  # fmt: skip
+def test_a_key_in_a_wrong_place_is_sent_home(text, message, fix):
+    from xcompose.spec import check_text
+
+    from .catalogue import CATALOGUE
+
+    _, (found,) = check_text(MINIMAL + text + "\n", "s", (), CATALOGUE)
+
+    assert (found.message, found.fixes) == (message, (fix,))
+
+
+def test_a_layer_key_inside_a_component_is_sent_up():
+    text = "xcompose: 1\nmodel: {type: decoder, dim: 256, layers: [{mixer: {type: attention, ffn: none}}]}\n"
+
+    assert findings_of(text) == (
+        "error[XC011]: 'attention' has no option 'ffn'\n"
+        " --> s:2:69   model.layers.0.mixer\n"
+        "  |\n"
+        "2 | model: {type: decoder, dim: 256, layers: [{mixer: {type: attention, ffn: none}}]}\n"
+        "  |                                                                     ^^^\n"
+        "  = fix: 'ffn' belongs to the layer; check the indentation"
+    )
+
+
 def test_findings_say_which_variant_they_are_about():
     from xcompose.spec import check_text
 

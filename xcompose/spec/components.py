@@ -234,6 +234,9 @@ def report_unknown(
 ) -> None:  # fmt: skip
     """Report a key that the thing at this place does not have."""
     fixes = tuple(suggest(name, known))
+    if place.scope is not None and name in place.scope.options and place.type.name == "component":
+        above = "layer" if place.scope.is_layer else place.scope.path.rpartition(".")[2]
+        fixes = (f"'{name}' belongs to the {above}; check the indentation",)
     if "." in name:
         fixes = ("keys may be paths in variants and in files with `extends` only",)
     message = f"'{owner}' has no option '{name}'"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FILES = 10
 MARKS = ("pyproject.toml", ".git")
-VARIANT = re.compile(r"[a-z][a-z0-9_]*")
+SNAKE = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @attrs.frozen
@@ -152,6 +152,8 @@ def _sections(root: Given, known: Sequence[str], findings: Findings, owner: str 
             found[name] = [given, *found.get(name, [])]
             continue
         fixes = tuple(suggest(name, known))
+        if name in findings.homes:
+            fixes = (f"'{name}' belongs under '{findings.homes[name]}'; check the indentation",)
         if "." in name:
             fixes = ("keys may be paths in variants and in files with `extends` only",)
         findings.report("XC011", f"{owner} has no section '{name}'", given.key, fixes=fixes)
@@ -178,7 +180,7 @@ def _variants(stack: Stack, findings: Findings) -> dict[str, Given]:
         return {}
     found = {}
     for name, given in entries(stack[0], raw=True):
-        if not VARIANT.fullmatch(name):
+        if not SNAKE.fullmatch(name):
             message = f"a variant's name is snake_case, found '{name}'"
             findings.report("XC026", message, given.key, fixes=("use lower-case letters, digits and _",))
         elif not isinstance(given.value, tree.Mapping):
@@ -378,4 +380,4 @@ def variants_of(file: str | Path) -> tuple[str, ...]:
     entry = document.root.get("variants")
     if entry is None or not isinstance(entry.value, tree.Mapping):
         return ()
-    return tuple(e.key.text for e in entry.value.entries if VARIANT.fullmatch(e.key.text))
+    return tuple(e.key.text for e in entry.value.entries if SNAKE.fullmatch(e.key.text))

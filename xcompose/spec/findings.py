@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import attrs
@@ -24,10 +25,15 @@ BROKEN = Broken()
 
 
 class Findings:
-    """What is wrong with a spec so far."""
+    """What is wrong with a spec so far.
 
-    def __init__(self, spec: str = ""):
-        self.spec = spec
+    Args:
+        spec: its name, for findings.
+        homes: which section a key belongs to, for keys that stand outside of it.
+    """
+
+    def __init__(self, spec: str = "", homes: Mapping[str, str] | None = None):
+        self.spec, self.homes = spec, homes or {}
         self.diagnostics: list[Diagnostic] = []
         self._seen: set[object] = set()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from xcompose.diagnostics import Note
+from xcompose.diagnostics.suggest import suggest
 from xcompose.schema import ValueType
 from xcompose.spec import tree
 from xcompose.spec.findings import BROKEN, Refused
@@ -129,7 +130,8 @@ def _only_share_keys(resolver: Resolver, place: Place, item: Stack) -> None:
         if isinstance(given.value, tree.Mapping) and lookup(given, "use"):
             for name, value in entries(given):
                 if name not in SHARE_KEYS:
-                    fixes = ("write options of the component inside `use`",)
+                    near = tuple(suggest(name, SHARE_KEYS))
+                    fixes = near or ("write options of the component inside `use`",)
                     message = f"a group has no key '{name}'"
                     resolver.findings.report("XC011", message, value.key, fixes=fixes, path=place.path)
 

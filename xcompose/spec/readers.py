@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from xcompose.spec.values import Problem, WidthValue, check_bounds, length_hint,
 if TYPE_CHECKING:
     from xcompose.spec.resolver import Place, Reader, Resolver
 
+WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 NUMBERS = ("count", "length", "real", "width")
 
 
@@ -105,7 +107,16 @@ def blocks(resolver: Resolver, place: Place, stack: Stack) -> None:
     assert place.scope is not None
     mappings(resolver, place, stack)
     for name in place.scope.block_names():
+        _check_name(resolver, place, name)
         layers.block(resolver, place.scope, name)
+
+
+def _check_name(resolver: Resolver, place: Place, name: str) -> None:
+    if not WORD.fullmatch(name):
+        span = lookups(place.scope.blocks, name)[0].key if place.scope else None
+        fixes = (f"write {name.lower().replace('_', '-')}",)
+        message = f"a block is named like a component, with '-' between words, found '{name}'"
+        resolver.findings.report("XC018", message, span, fixes=fixes, path=place.path)
 
 
 def section(resolver: Resolver, place: Place, stack: Stack) -> Any:

@@ -13,7 +13,7 @@ from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.schema import ValueType
 from xcompose.spec import expect, files, tree, yaml
 from xcompose.spec.catalogue import Catalogue
-from xcompose.spec.files import Document
+from xcompose.spec.files import SNAKE, Document
 from xcompose.spec.findings import BROKEN, Findings, Refused
 from xcompose.spec.merge import Stack, heads, lookups
 from xcompose.spec.model import Spec
@@ -113,7 +113,9 @@ def _resolve(
     document: Document, variants: Sequence[str], sets: Sequence[str], catalogue: Catalogue
 ) -> tuple[Spec | None, list[Diagnostic]]:
     stem = Path(document.shown).name.removesuffix(yaml.SUFFIX)
-    findings = Findings("@".join([stem, "+".join(variants)] if variants else [stem]))
+    homes = {field.name: name for name in ("search", "train") for field in SECTIONS[name].fields}
+    homes |= {option.name: "model" for schema in catalogue if schema.kind == "model" for option in schema.options}
+    findings = Findings("@".join([stem, "+".join(variants)] if variants else [stem]), homes)
     for hint in document.hints:
         findings.add(hint)
     gathered = files.gather(document, variants, sets, findings)
@@ -218,8 +220,12 @@ class _Sections:
             if not isinstance(given.value, tree.Mapping):
                 self.resolver.findings.report("XC014", "'let' wants a mapping of names to values", given.span)
         for name in heads(stack):
+            span = lookups(stack, name)[0].key
+            if not SNAKE.fullmatch(name):
+                message = f"a name of 'let' is snake_case, found '{name}'"
+                fixes = ("use lower-case letters, digits and _",)
+                self.resolver.findings.report("XC014", message, span, fixes=fixes, path="let")
             if name in KEYS:
-                span = lookups(stack, name)[0].key
                 fixes = ("choose another name",)
                 self.resolver.findings.report("XC024", f"'{name}' is a name of 'let' and a section", span, fixes=fixes)
 

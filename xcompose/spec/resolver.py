@@ -31,7 +31,7 @@ NAMED = {
     "flag": "true or false",
     "text": "text",
     "budget": "a budget",
-    "layers": "layers",
+    "layers": "a sequence of layers",
     "blocks": "a mapping of names to layers",
     "section": "a mapping",
     "spec": "the name of a spec",
