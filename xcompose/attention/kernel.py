@@ -14,6 +14,7 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xcompose.attention.explain import report
 from xcompose.attention.layer import Answer, Everything, Project, Remembered, declared
 from xcompose.attention.reads import Axis, Score
 from xcompose.compose.parts import Position, Visible
@@ -116,6 +117,9 @@ class KernelSums(nn.Module):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Answer:
         """A whole sequence: queries (b n h d), keys (b n g d), values (b n g e)."""
+        if not torch.compiler.is_compiling():
+            how = f"from the keys before each query, {CHUNK} rows at a time" if self.causal else "over all keys, once"
+            report("tokens", "sums", how)
         if not self.causal:
             sums, losses = self.remember(k, v, x, axis, project)
             return Answer(self.recall(q, axis, sums), losses=losses)

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from xcompose.cli.common import SPEC_HELP, Format, FormatOption, Sets, console, print_json, print_plugin_problems
+from xcompose.cli.common import Format, FormatOption, Sets, SpecArgument, console, print_json, print_plugin_problems
 
 EXAMPLE = "Example:  xcompose build mine.xc.yaml --set dim=128 --explain"
 
 
 def run(
-    spec: Annotated[str, typer.Argument(help=SPEC_HELP)],
+    spec: SpecArgument,
     set_: Sets = None,
     explain: Annotated[bool, typer.Option(help="say which executor each read gets, and why")] = False,
     format: FormatOption = Format.text,

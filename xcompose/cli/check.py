@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xcompose.cli.common import Sets, console, errors, print_findings, print_json, print_plugin_problems, usage_error
+from xcompose.cli.workers import Job, check_at_once, checked, reasonable
 
 if TYPE_CHECKING:
-    from xcompose.verify.results import Report, SpecReport
+    from xcompose.verify.results import Report
 
-EXAMPLE = "Example:  xcompose check specs/  ·  xcompose check mine.xc.yaml@tiny --stage build  ·  xcompose check mine.xc.yaml --suggest"
+EXAMPLE = "Example:  xcompose check specs/  ·  xcompose check mine.xc.yaml --suggest  ·  xcompose check --format github"
 
 FORMATS = ("text", "concise", "json", "github")
 
@@ -29,6 +31,7 @@ def run(
     set_: Sets = None,
     suggest: Annotated[bool, typer.Option(help="print a contract that holds today, to paste")] = False,
     seed: Annotated[int, typer.Option(help="of the random sequences")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="files checked at once; 0: one a core")] = 0,
     format: Annotated[str, typer.Option(help=" | ".join(FORMATS))] = "text",
 ) -> None:
     """Prove that specs keep their promises: read, composed, counted, and measured on small sizes.
@@ -43,7 +46,8 @@ def run(
         raise usage_error(f"there is no stage '{stage}'", " | ".join(STAGES))
     references = _references(paths or [])
     stages = [*STAGES[: STAGES.index(stage) + 1], *(["compile"] if compile_ else [])]
-    report = _check(references, stages, set_ or [], seed, suggest=suggest)
+    job = Job(tuple(set_ or ()), tuple(stages), seed, suggest)
+    report = check(references, job, reasonable(jobs, len(references)))
     _print(report, format)
     if format == "text":
         print_plugin_problems()
@@ -70,23 +74,24 @@ def _relative(path: str) -> str:
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else path
 
 
-def _check(references: list[str], stages: list[str], sets: list[str], seed: int, *, suggest: bool) -> Report:
+def check(references: list[str], job: Job, jobs: int) -> Report:
+    """Check files with a progress bar on standard error, where that is a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from xcompose.verify.results import Report
-    from xcompose.verify.runner import check_files, check_spec
 
-    if suggest:
-        single = [check_spec(r, sets, stages=stages, seed=seed, suggest=True) for r in references]
-        return Report(tuple(single), sum(s.seconds for s in single))
     columns = (TextColumn("check"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        task = progress.add_task("", total=_count(references))
+        task = progress.add_task("", total=len(references) if job.suggest else _count(references))
 
-        def done(one: SpecReport) -> None:
-            progress.update(task, advance=1, description=one.name)
+        def done(name: str) -> None:
+            progress.update(task, advance=1, description=name)
 
-        return check_files(references, sets, stages=stages, seed=seed, done=done)
+        if jobs > 1:
+            return check_at_once(references, job, jobs, done)
+        began = time.perf_counter()
+        reports = [r for reference in references for r in checked(reference, job, lambda r: done(r.name))]
+        return Report(tuple(reports), time.perf_counter() - began)
 
 
 def _count(references: list[str]) -> int | None:

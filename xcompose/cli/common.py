@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from enum import Enum
-from typing import Annotated, Any
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,17 +15,22 @@ from rich.console import Console
 from xcompose.diagnostics import Diagnostic
 from xcompose.diagnostics import SpecError as SpecError
 
+if TYPE_CHECKING:
+    from xcompose.spec.bounds import Budget
+
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
+PICTURES = (".png", ".svg")
 SPEC_HELP = "FILE.xc.yaml, with @VARIANT or @A+B if wanted"
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help=SPEC_HELP)]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change one place of the spec; may be given several times."),
 ]
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """What a command prints."""
 
     text = "text"
@@ -36,7 +42,7 @@ FormatOption = Annotated[Format, typer.Option("--format", help="text for people,
 
 def print_json(data: Any) -> None:
     """Print data for a program, without colours or wrapping."""
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
+    plain(json.dumps(data, indent=2, ensure_ascii=False, default=str))
 
 
 def print_findings(diagnostics: Iterable[Diagnostic]) -> None:
@@ -74,3 +80,30 @@ def read_length(text: str, option: str) -> int:
     if n < 1:
         raise usage_error(f"{option}: a length is at least 1", f"{option} 1Ki")
     return n
+
+
+def refuse_picture(path: Path, option: str) -> None:
+    """Refuse a file that is to be no picture.
+
+    Raises:
+        Exit: its name ends in neither .png nor .svg.
+    """
+    if path.suffix.lower() not in PICTURES:
+        fix = f"{option} {path.stem or 'picture'}.png"
+        raise usage_error(f"a picture ends in .png or .svg, '{path}' does not", fix)
+
+
+def plain(text: str) -> None:
+    """Print a text for a program as it is."""
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def read_budget(text: str) -> Budget:
+    """How long to train, as the command line writes it: 200 steps, 30s, 2min."""
+    from xcompose.spec.bounds import parse_budget
+    from xcompose.spec.numbers import Problem
+
+    try:
+        return parse_budget(text)
+    except Problem as problem:
+        raise usage_error(f"--budget: {problem.message}", "; ".join(problem.fixes)) from problem

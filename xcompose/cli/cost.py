@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from xcompose.cli.common import (
-    SPEC_HELP,
     Format,
     FormatOption,
     Sets,
+    SpecArgument,
     console,
     print_json,
     print_plugin_problems,
@@ -21,7 +21,7 @@ EXAMPLE = "Example:  xcompose cost specs/beyond/window-then-linear.xc.yaml --len
 
 
 def run(
-    spec: Annotated[str, typer.Argument(help=SPEC_HELP)],
+    spec: SpecArgument,
     length: Annotated[str, typer.Option(help="lengths, joined by commas: 1Ki is 1024, 1k is 1000")] = "1Ki,16Ki,1Mi",
     set_: Sets = None,
     training: Annotated[bool, typer.Option(help="also count a training step and its activations")] = True,

@@ -8,26 +8,26 @@ from typing import Annotated
 import typer
 
 from xcompose.cli.common import (
-    SPEC_HELP,
     Format,
     FormatOption,
     Sets,
+    SpecArgument,
     console,
     print_json,
     print_plugin_problems,
     read_length,
+    refuse_picture,
     usage_error,
 )
 
 EXAMPLE = "Example:  xcompose draw specs/beyond/window-then-linear.xc.yaml@tiny -o picture.png --length 256"
 
-ENDS = (".png", ".svg")
 LONGEST = 4096
 """A picture has a cell for each query and key; further out nobody sees single cells."""
 
 
 def run(
-    spec: Annotated[str, typer.Argument(help=SPEC_HELP)],
+    spec: SpecArgument,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="a .png or .svg file; default NAME.png, here")
     ] = None,
@@ -38,8 +38,8 @@ def run(
     format: FormatOption = Format.text,
 ) -> None:
     """Draw who reads whom in each layer and group of heads, and what has reached each position after each layer."""
-    if output is not None and output.suffix.lower() not in ENDS:
-        raise usage_error(f"a picture ends in .png or .svg, '{output}' does not", f"-o {output.stem or 'picture'}.png")
+    if output is not None:
+        refuse_picture(output, "-o")
     n = None if length is None else read_length(length, "--length")
     if n is not None and not 2 <= n <= LONGEST:
         raise usage_error(f"--length: a picture shows 2 to {LONGEST} tokens, not {n}", "--length 256")

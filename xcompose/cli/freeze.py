@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from xcompose.cli.common import SPEC_HELP, Sets, console
+from xcompose.cli.common import Sets, SpecArgument, console
 
 EXAMPLE = "Example:  xcompose freeze mine.xc.yaml@tiny -o frozen.xc.yaml"
 
 
 def run(
-    spec: Annotated[str, typer.Argument(help=SPEC_HELP)],
+    spec: SpecArgument,
     set_: Sets = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="a file to write instead of the screen")] = None,
 ) -> None:

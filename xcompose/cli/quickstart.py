@@ -1,2 +1,4 @@
-EXAMPLE=""
+EXAMPLE = ""
+
+
 def run(): ...

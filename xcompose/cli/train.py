@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from xcompose.cli.common import (
-    SPEC_HELP,
     Format,
     FormatOption,
     Sets,
+    SpecArgument,
     console,
     errors,
     print_findings,
@@ -23,7 +23,7 @@ EXAMPLE = "Example:  xcompose train specs/beyond/window-then-linear.xc.yaml@tiny
 
 
 def run(
-    spec: Annotated[str, typer.Argument(help=SPEC_HELP)],
+    spec: SpecArgument,
     data: Annotated[
         Path | None, typer.Option(help="file or folder to train on, instead of the task's own data")
     ] = None,

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from xcompose.cli.common import SPEC_HELP, Format, FormatOption, Sets, console, print_json
+from xcompose.cli.common import Format, FormatOption, Sets, SpecArgument, console, print_json
 
 EXAMPLE = "Example:  xcompose why specs/beyond/window-then-linear.xc.yaml@tiny let.w --set let.w=16"
 
 
 def run(
-    spec: Annotated[str, typer.Argument(help=SPEC_HELP)],
+    spec: SpecArgument,
     path: Annotated[str, typer.Argument(help="as --set writes it: model.layers.0.mixer")],
     set_: Sets = None,
     format: FormatOption = Format.text,

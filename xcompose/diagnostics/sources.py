@@ -27,6 +27,10 @@ class Sources:
         while self._size > self._kept and len(self._texts) > 1:
             self._size -= len(self._texts.popitem(last=False)[1])
 
+    def text(self, file: str) -> str | None:
+        """The whole text, or None when it is not known."""
+        return self._texts.get(file)
+
     def line(self, file: str, number: int) -> str | None:
         """Line `number`, counted from 1, or None when the text is not known or shorter."""
         if file not in self._texts:
