@@ -196,12 +196,12 @@ def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, in
     cross, causal = context.role == "cross", context.role == "self" and context.causal != "none"
     inside = dict(heads=h, kv_heads=g, head_dim=d, causal="none" if cross else context.causal)
     pattern = Everything() if options.pattern is None else context.build(options.pattern, **inside)
+    refuse_pattern(options, context, pattern)
     score = context.build(options.score, **inside)
     position = None if cross or options.position is None else context.build(options.position, **inside)
     position = position if position is not None and acts_inside(position) else Position()
     terms = position.terms(h, d)
     memories = gathered(options, context, inside, cross)
-    refuse_pattern(options, context, pattern)
     refuse_memories(options, context, memories, causal)
     if any(part.learned for _, part in pattern.groups(h)) and any(m.tokens for m in memories.values()):
         name = context.name(options.pattern)
