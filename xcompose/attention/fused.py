@@ -249,8 +249,9 @@ class _Sums:
                 target.index_add_(1, where, left @ right)
 
     def gradients(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """For q (b n h d), k and v (b m g d)."""
+        """For q (b n h d), k and v (b m g d). The last call: the copies of the inputs are given up first."""
         groups = self.asked.k.shape[2]
+        del self.q, self.k, self.v, self.scratch
         q, k, v = (t.unflatten(0, (-1, groups)) for t in self.grads)
         q = _unrows(q * self.asked.scale, self.asked.repeat)
         return q.to(dtype), _contiguous(k.transpose(1, 2), dtype), _contiguous(v.transpose(1, 2), dtype)
