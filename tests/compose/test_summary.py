@@ -112,6 +112,23 @@ class TestLines:
             assert f"tokens: {choice.executor}, {choice.reason}" in lines(model, explain=True)
 
 
+class TestGrowth:
+    @pytest.mark.parametrize(
+        ("layers", "expected"),
+        [
+            ("attention", "O(n)"),
+            ("attention(pattern=window(64))", "O(1)"),
+            ("attention(score=linear)", "O(1)"),
+            ("attention(score=linear), attention", "O(n)"),
+            ("attention(recurrence=segments(100, memory=300), position=none)", "O(1)"),
+            ("attention(pattern=blocks(1000))", "O(1)"),
+            ("attention(pattern=none, memory=conv(3))", "O(n)"),
+        ],
+    )
+    def test_of_the_state(self, layers, expected):
+        assert summary({"type": "decoder", "dim": 32, "heads": 2, "layers": layers}).growth == expected
+
+
 def test_the_same_as_data():
     found = json.loads(json.dumps(summary({"type": "decoder", "dim": 64, "layers": 2}).as_json()))
 

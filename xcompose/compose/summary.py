@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,10 @@ from xcompose.spec.model import Layer, Node, Section
 
 SHOWN_AT = 1024
 """The length that the size of the state is shown for."""
+
+NEAR, FAR = (43_517, 48_211, 54_883, 59_741, 63_359), (172_719, 190_477, 216_541, 233_663, 253_436)
+"""Lengths at which the growth of a state is read; irregular, so that those of blocks and segments are met in many
+phases."""
 
 
 @attrs.frozen
@@ -112,8 +117,28 @@ def _inside(node: Node, stack: str) -> tuple[Mapping[str, Any], Sequence[Layer]]
 def _growth(model: Model) -> str:
     if not model.decodes:
         return ""
-    small, large = model.state_bytes(64 * SHOWN_AT), model.state_bytes(128 * SHOWN_AT)
-    return "O(1)" if small == large else "O(n)" if large <= 2 * small else "more than O(n)"
+    return max(_growth_of(mixer) for mixer in _unlike(model))
+
+
+def _unlike(model: Model) -> list[Mixer]:
+    """The mixers that remember, those of equal layers once."""
+    found: list[tuple[Any, Mixer]] = []
+    for stack in model.decoding():
+        for block in stack.blocks:
+            if all(options != block.options["mixer"] for options, _ in found):
+                found.append((block.options["mixer"], block.mixer))
+    return [mixer for _, mixer in found]
+
+
+def _growth_of(mixer: Mixer) -> str:
+    """From the largest size of each tensor in two ranges of lengths, which sees past what only swings."""
+    near, far = ([mixer.state_shape(n) for n in lengths] for lengths in (NEAR, FAR))
+    worst = "O(1)"
+    for name in near[0]:
+        before, behind = (max(math.prod(shape[name]) for shape in shapes) for shapes in (near, far))
+        if behind > 2.5 * before:
+            worst = max(worst, "O(n)" if behind <= 1.1 * before * FAR[-1] / NEAR[-1] else "faster than O(n)")
+    return worst
 
 
 @attrs.define
