@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xcompose.attention.reads import Axis
-from xcompose.compose.parts import FFN, Embedding, Mixed, Mixer, ModelOut, Norm, Output, State, Visible
+from xcompose.attention.reads import Axis, Slots
+from xcompose.compose.parts import (
+    FFN,
+    Embedding,
+    Memory,
+    Mixed,
+    Mixer,
+    ModelOut,
+    Norm,
+    Output,
+    Spans,
+    State,
+    Visible,
+)
 from xcompose.diagnostics import Span
 from xcompose.spec.model import Layer, Node
 from xcompose.verify.subject import Subject
@@ -44,7 +57,11 @@ class Windowed(Mixer):
             allowed = allowed & (torch.rand(allowed.shape) > 0.3)
         if self.fault == "differs in training" and self.training:
             logits = logits * 2
+        if self.fault == "differs in float32" and x.dtype == torch.float32:
+            logits = logits + 0.01 * logits.cumsum(-1)
         weights = logits.masked_fill(~allowed, -torch.inf).softmax(-1).nan_to_num(0.0)
+        if self.fault == "chooses by the future":
+            weights = weights * (1 + (rows.sum((1, 2), keepdim=True) > 0).to(x))
         if self.fault == "statistic over time":
             weights = weights / (1 + rows.abs().amax((1, 2), keepdim=True))
         out = self.out(weights @ self.v(rows))
@@ -106,6 +123,54 @@ class BlockMeans(Mixer):
         return (Visible("means", 1, ((end <= i) & (end < n)).numpy(), True),)
 
 
+class Pooled(Memory):
+    """Means of blocks of f keys and values."""
+
+    def __init__(self, f: int, fault: str = ""):
+        super().__init__()
+        self.f, self.wide = f, f + (fault == "window wider than its stride")
+
+    def spans(self, n: int) -> Spans:
+        start = np.arange(n // self.f) * self.f
+        return Spans(start, start + self.f - 1, start + self.f - 1)
+
+    def slots(self, k: Tensor, v: Tensor, axis: Axis):
+        starts = range(0, k.shape[1] // self.f * self.f, self.f)
+        k, v = (torch.stack([t[:, i : i + self.wide].mean(1) for i in starts], 1) for t in (k, v))
+        return Slots(k, v, range(self.f - 1, self.f - 1 + len(starts) * self.f, self.f)), {}
+
+
+class ReadsPooled(Mixer):
+    """Softmax over the slots of `Pooled` that ended at or before the query."""
+
+    def __init__(self, fault: str = ""):
+        super().__init__()
+        self.dim, self.memory = DIM, Pooled(3, fault)
+        self.q, self.k, self.v = (nn.Linear(DIM, DIM) for _ in range(3))
+
+    def mix(self, x: Tensor, axis: Axis, source=None) -> Mixed:
+        slots, _ = self.memory.slots(self.k(x)[:, :, None], self.v(x)[:, :, None], axis)
+        seen = torch.tensor(list(slots.at)) <= places(axis, x)[..., None]
+        logits = (self.q(x) @ slots.k[:, :, 0].mT).masked_fill(~seen, -torch.inf)
+        return Mixed(logits.softmax(-1).nan_to_num(0.0) @ slots.v[:, :, 0])
+
+    def visible(self, n: int):
+        i, j = torch.arange(n)[:, None], torch.arange(n)
+        end = j // 3 * 3 + 2
+        return (Visible("pooled", 1, ((end <= i) & (end < n)).numpy(), True),)
+
+
+class Raises(Mixer):
+    """Cannot do what it is for."""
+
+    def __init__(self):
+        super().__init__()
+        self.dim = DIM
+
+    def mix(self, x: Tensor, axis: Axis, source=None) -> Mixed:
+        raise RuntimeError("no kernel for this shape")
+
+
 class Feed(FFN):
     def __init__(self, fault: str = ""):
         super().__init__()
@@ -162,7 +227,9 @@ class Small(nn.Module):
     def __init__(self, *blocks: Block, causal: bool = True, fault: str = ""):
         super().__init__()
         self.embedding, self.layers, self.output = Table(), nn.ModuleList(blocks), Logits()
-        self.causal, self.fault = causal, fault
+        self.causal, self.fault, self.seen, self.hidden = causal, fault, 0.0, 0.0
+        if fault == "hidden constant":
+            self.hidden = float(torch.rand(()))
 
     def forward(self, tokens: Tensor, *, mask=None, state: State | None = None, source=None, source_mask=None):
         if mask is None:
@@ -180,8 +247,12 @@ class Small(nn.Module):
         ranged = state is None or bool((time == time[0]).all())
         at = range(int(time[0]), int(time[0]) + n) if ranged else time[:, None] + torch.arange(n)
         axis = Axis(at, valid, total=None if self.causal else n)
-        x = self.embedding(tokens)
+        x = self.embedding(tokens) + self.hidden
         x = x if valid is None else x * valid[..., None]
+        if self.fault == "batch counts":
+            x = x + len(tokens)
+        if self.fault == "remembers the last batch":
+            x, self.seen = x + self.seen, float(tokens.shape[1])
         if self.fault == "shifted":
             x = torch.cat([x[:, 1:], x[:, :1]], 1)
         parts = {}

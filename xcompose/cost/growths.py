@@ -83,7 +83,7 @@ def growths(model: Any, spec: Spec | None = None, known: Iterable[Cost] = ()) ->
     counted = {(cost.n, True): cost for cost in known} if far is model else {}
     if far is not None and (there := Growths(far, FAR, counted)).takes(FAR[-1]):
         return there
-    near = tuple(n for n in (longest // 4, longest // 2, longest) if n > 0) if longest else ()
+    near = tuple(n for n in (longest // 4, longest // 2, longest) if n > 1) if longest else ()
     here = Growths(model, near)
     return attrs.evolve(here, lengths=tuple(n for n in near if here.takes(n)))
 

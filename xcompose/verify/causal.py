@@ -35,8 +35,11 @@ def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
 
 
 def kind(subject: Subject, seed: int = 0) -> Causal:
-    """What a model is, whatever the spec promises: `strict` if replacing the future changes nothing in the past, `value`
-    if at least no gradient comes from the future, else `none`; `none` also where one answer stands for all positions."""
+    """What a model is, whatever the spec promises.
+
+    `strict` if replacing the future changes nothing in the past, `value` if at least no gradient comes from the future,
+    else `none`; `none` also where one answer stands for all positions.
+    """
     with torch.no_grad():
         rowwise = last_axis(subject.call(subject.model(), subject.tokens(1, seed)).logits).shape[1] == subject.n
     if not rowwise:

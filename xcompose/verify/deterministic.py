@@ -24,7 +24,8 @@ SINGLE = 1e-4
 def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
     """Findings about models, or mixers where one is to blame, that give several results for one input."""
     with torch.random.fork_rng(devices=[]):
-        found = [f for f in (_builds(subject), *_evaluations(subject, seed), _training(subject, seed)) if f]
+        # Who gives two results in evaluation cannot be compared with anything else.
+        found = _builds(subject) or list(_evaluations(subject, seed)) or _training(subject, seed)
     return found or blame(subject.parts(), lambda part: _single(subject, part, seed))
 
 
@@ -34,15 +35,16 @@ def is_deterministic(subject: Subject, seed: int = 0) -> bool:
         return not list(_evaluations(subject, seed))
 
 
-def _builds(subject: Subject) -> Diagnostic | None:
+def _builds(subject: Subject) -> list[Diagnostic]:
     first, second = (_build(subject, noise) for noise in (1, 2))
     for (name, a), (_, b) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
         if not torch.equal(a, b):
-            return subject.finding(
+            finding = subject.finding(
                 CODE, "two builds from one seed differ", None, f"'{name}' differs in {int((a != b).sum())} places",
                 hint="draw random numbers from the seed that is given, never from the clock", stage="numerics",
             )  # fmt: skip
-    return None
+            return [finding]
+    return []
 
 
 def _build(subject: Subject, noise: int) -> nn.Module:
@@ -87,7 +89,7 @@ def _random(subject: Subject, part: Part | None, change: float) -> Diagnostic:
     )  # fmt: skip
 
 
-def _training(subject: Subject, seed: int) -> Diagnostic | None:
+def _training(subject: Subject, seed: int) -> list[Diagnostic]:
     """Without dropout, training mode computes what evaluation computes."""
     model = (subject.quiet or subject.build)(0)
     redraw(model, seed=1)
@@ -96,12 +98,13 @@ def _training(subject: Subject, seed: int) -> Diagnostic | None:
     for part, change in _train_and_eval(subject, model, tokens, seed):
         if change > SAME:
             title = part.place.title if part else "the model"
-            return subject.finding(
+            finding = subject.finding(
                 CODE, f"{title} computes something else in training than in evaluation", part.place if part else None,
                 f"without dropout, outputs of one input differ by {change:.2g}",
                 hint="only dropout may ask whether it is training", stage="numerics",
             )  # fmt: skip
-    return None
+            return [finding]
+    return []
 
 
 def _train_and_eval(
