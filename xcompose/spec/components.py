@@ -58,11 +58,10 @@ def component(resolver: Resolver, place: Place, stack: Stack) -> Any:
         return model_scope(resolver).read()
     resolver.count_node(reduced.span)
     values: dict[str, Any] = {}
-    heads = place.heads
     for option in sorted(reduced.schema.options, key=lambda o: o.name != "heads"):
-        values[option.name] = _option(resolver, attrs.evolve(place, heads=heads), reduced, option)
+        values[option.name] = _option(resolver, place, reduced, option)
         if option.name == "heads" and reduced.options["heads"] and isinstance(values["heads"], int):
-            heads = Fraction(values["heads"])
+            place = attrs.evolve(place, heads=Fraction(values["heads"]))
     if any(value is BROKEN for value in values.values()):
         return BROKEN
     inherited = (o.name for o in reduced.schema.options if _is_inherited(place, o) and not reduced.options[o.name])
@@ -70,11 +69,10 @@ def component(resolver: Resolver, place: Place, stack: Stack) -> Any:
 
 
 def _option(resolver: Resolver, place: Place, reduced: Reduced, option: OptionSchema) -> Any:
-    below, stack = option_place(resolver, place, reduced, option)
     if place.scope is not None and _is_inherited(place, option) and not reduced.options[option.name]:
-        resolver.trace.setdefault(below.path, stack)
+        resolver.trace.setdefault(f"{place.path}.{option.name}", place.scope.stack(option.name))
         return place.scope.value(option.name)
-    return resolver.typed(below, stack)
+    return resolver.typed(*option_place(place, reduced, option))
 
 
 def _is_inherited(place: Place, option: OptionSchema) -> bool:
@@ -90,7 +88,7 @@ def node(reduced: Reduced, place: Place, values: dict[str, Any], inherited: froz
     )  # fmt: skip
 
 
-def option_place(resolver: Resolver, place: Place, reduced: Reduced, option: OptionSchema) -> tuple[Place, Stack]:
+def option_place(place: Place, reduced: Reduced, option: OptionSchema) -> tuple[Place, Stack]:
     """The place of one option, and what was given for it; an inherited one goes on with the layer's value."""
     stack = reduced.options[option.name]
     below = place.below(

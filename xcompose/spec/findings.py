@@ -14,6 +14,10 @@ class Refused(Exception):
     """A place is wrong and has been reported; whatever needs its value says nothing more."""
 
 
+class Exhausted(Exception):
+    """The spec expands too far: nothing more is read."""
+
+
 class Broken:
     """The value of a place that has been reported."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from xcompose.diagnostics import Diagnostic, Span, SpecError
+from xcompose.diagnostics.suggest import suggest
 from xcompose.schema import ValueType
 from xcompose.spec import tree
 from xcompose.spec.findings import BROKEN, Refused
@@ -30,9 +31,9 @@ def follow(resolver: Resolver, reference: tree.Reference, given: Given, place: P
     """
     looked = _Looked(resolver, given, place)
     try:
-        found = evaluate(reference, looked, looked.candidates(), place.path)
+        found = evaluate(reference, looked, (), place.path)
     except SpecError as error:
-        resolver.findings.take(error, place.path)
+        resolver.findings.take(_with_names(error, looked), place.path)
     if isinstance(found, int):
         return [Given(Fixed(found, given.span), given.source, given.path)]
     stack = looked.stacks[id(found)][1]
@@ -44,6 +45,14 @@ def follow(resolver: Resolver, reference: tree.Reference, given: Given, place: P
             "XC022", f"more than {CHAIN} references in a chain", given.span, names, path=place.path
         )
     return [attrs.evolve(g, trail=trail) for g in stack]
+
+
+def _with_names(error: SpecError, looked: _Looked) -> SpecError:
+    """The error with what may have been meant, which takes a look at all names."""
+    if error.diagnostics[0].code != "XC021":
+        return error
+    unknown = error.diagnostics[0].message.split("'")[1]
+    return SpecError(attrs.evolve(error.diagnostics[0], fixes=tuple(suggest(unknown, looked.candidates()))))
 
 
 @attrs.frozen(eq=False)

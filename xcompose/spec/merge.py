@@ -75,10 +75,14 @@ class Given:
     def span(self) -> Span:
         return self.at or self.value.span
 
-    def holds(self, value: tree.Tree | tree.Expression | tree.Element | Fixed, path: str = "", **changes: Any) -> Given:
+    def holds(
+        self, value: tree.Tree | tree.Expression | tree.Element | Fixed, path: str = "", *, patch: bool = False,
+        key: Span | None = None, inside: tree.Call | None = None, of_path: bool = False,
+    ) -> Given:  # fmt: skip
         """A value inside this one."""
-        changes = {"patch": False, "key": None, "inside": None, "of_path": False, **changes}
-        return attrs.evolve(self, value=plain(value), path=path or self.path, **changes)
+        return Given(
+            plain(value), self.source, path or self.path, self.names, self.at, patch, self.trail, key, inside, of_path
+        )
 
 
 def plain(value: Any) -> Any:
@@ -95,29 +99,32 @@ def entries(given: Given, raw: bool = False) -> Iterator[tuple[str, Given]]:
 
     A key that is a path gives its first name, and below it a mapping of the rest. With `raw`, keys stay as they are.
     """
+    for head, entry in _heads(given, raw):
+        yield head, _below(given, head, entry)
+
+
+def _heads(given: Given, raw: bool) -> Iterator[tuple[str, tree.Entry]]:
     assert isinstance(given.value, tree.Mapping)
+    paths = not raw and (given.source.paths or given.patch)
     for entry in given.value.entries:
         text = entry.key.text
-        if text.startswith("x-"):
-            continue
-        head, dot, rest = text.partition(".")
-        if raw or not dot or not (given.source.paths or given.patch):
-            yield (
-                text,
-                given.holds(entry.value, join(given.path, text), key=given.at or entry.key.span, of_path=given.patch),
-            )
-            continue
-        key = attrs.evolve(entry.key, text=rest, span=_behind(entry.key, len(head) + 1), places=())
-        below = tree.Mapping((tree.Entry(key, entry.value),), entry.value.span)
-        yield (
-            head,
-            given.holds(below, join(given.path, head), patch=True, key=_upto(entry.key, len(head)), of_path=True),
-        )
+        if not text.startswith("x-"):
+            yield text.partition(".")[0] if paths else text, entry
+
+
+def _below(given: Given, head: str, entry: tree.Entry) -> Given:
+    key = entry.key
+    if head == key.text:
+        return given.holds(entry.value, join(given.path, head), key=given.at or key.span, of_path=given.patch)
+    rest = key.text[len(head) + 1 :]
+    span = key.span_of(len(head) + 1, len(key.text)) if rest else key.span
+    below = tree.Mapping((tree.Entry(tree.Scalar(rest, span, key.style), entry.value),), entry.value.span)
+    return given.holds(below, join(given.path, head), patch=True, key=key.span_of(0, len(head)), of_path=True)
 
 
 def lookup(given: Given, name: str, raw: bool = False) -> Stack:
     """What a mapping says about one of its keys, newest first."""
-    found = [value for head, value in entries(given, raw) if head == name]
+    found = [_below(given, head, entry) for head, entry in _heads(given, raw) if head == name]
     found.reverse()
     return found
 
@@ -130,7 +137,7 @@ def lookups(stack: Stack, name: str, raw: bool = False) -> Stack:
 def heads(stack: Stack, raw: bool = False) -> list[str]:
     """All keys of the mappings of a stack, oldest mapping first, each once."""
     mappings = [given for given in reversed(stack) if isinstance(given.value, tree.Mapping)]
-    return list(dict.fromkeys(head for given in mappings for head, _ in entries(given, raw)))
+    return list(dict.fromkeys(head for given in mappings for head, _ in _heads(given, raw)))
 
 
 def is_null(given: Given) -> bool:
@@ -152,13 +159,5 @@ def is_list_patch(given: Given) -> bool:
     """Whether a mapping changes items of a list: its keys are positions."""
     if not isinstance(given.value, tree.Mapping) or not (given.patch or given.source.paths):
         return False
-    names = [head for head, _ in entries(given)]
+    names = [head for head, _ in _heads(given, False)]
     return bool(names) and all(name.isdigit() for name in names)
-
-
-def _behind(key: tree.Scalar, count: int) -> Span:
-    return key.span_of(count, len(key.text)) if key.text else key.span
-
-
-def _upto(key: tree.Scalar, count: int) -> Span:
-    return key.span_of(0, count)

@@ -73,7 +73,7 @@ def _one(resolver: Resolver, here: Here, name: str) -> Here:
             option = reduced.schema.option(name) if reduced is not None else None
             if reduced is None or option is None:
                 raise Nowhere
-            return Here(*components.option_place(resolver, place, reduced, option))
+            return Here(*components.option_place(place, reduced, option))
         case "list" if name.isdigit():
             items = lists.items(resolver, place, stack)
             if int(name) >= len(items):

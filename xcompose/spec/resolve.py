@@ -14,7 +14,7 @@ from xcompose.schema import ValueType
 from xcompose.spec import expect, files, tree, yaml
 from xcompose.spec.catalogue import Catalogue
 from xcompose.spec.files import SNAKE, Document
-from xcompose.spec.findings import BROKEN, Findings, Refused
+from xcompose.spec.findings import BROKEN, Exhausted, Findings, Refused
 from xcompose.spec.merge import Stack, heads, lookups
 from xcompose.spec.model import Spec
 from xcompose.spec.origins import Origins, text_of
@@ -120,7 +120,10 @@ def _resolve(
         findings.add(hint)
     gathered = files.gather(document, variants, sets, findings)
     resolver = Resolver(catalogue, findings, gathered.sections, document)
-    spec = _Sections(resolver, gathered, stem, variants).spec()
+    try:
+        spec = _Sections(resolver, gathered, stem, variants).spec()
+    except Exhausted:
+        spec = None
     ordered = sorted(findings.diagnostics, key=_order)
     return (None if findings.failed else spec), ordered
 

@@ -13,7 +13,7 @@ from xcompose.diagnostics import Note, Span, SpecError
 from xcompose.schema import REQUIRED, OptionSchema, ValueType
 from xcompose.spec import expression, tree
 from xcompose.spec.catalogue import Catalogue
-from xcompose.spec.findings import BROKEN, Findings, Refused
+from xcompose.spec.findings import BROKEN, Exhausted, Findings, Refused
 from xcompose.spec.merge import DEFAULT, Fixed, Given, Stack, is_null
 
 if TYPE_CHECKING:
@@ -73,10 +73,15 @@ class Place:
             return " or ".join(self.type.words)
         return NAMED[self.type.name]
 
-    def below(self, name: str | int, type: ValueType, **changes: Any) -> Place:
+    def below(
+        self, name: str | int, type: ValueType, *, default: Any = REQUIRED, option: OptionSchema | None = None,
+        owner: str | None = None, span: Span | None = None,
+    ) -> Place:  # fmt: skip
         """A place inside this one."""
-        changes = {"option": None, "default": REQUIRED, **changes}
-        return attrs.evolve(self, path=f"{self.path}.{name}", type=type, **changes)
+        owner = self.owner if owner is None else owner
+        return Place(
+            f"{self.path}.{name}", type, span or self.span, default, self.scope, option, owner, self.heads
+        )  # fmt: skip
 
 
 Reader = Callable[["Resolver", Place, Stack], Any]
@@ -135,7 +140,8 @@ class Resolver:
         """Count one component towards the limit."""
         self._nodes += 1
         if self._nodes > NODES:
-            self.findings.refuse("XC027", f"the spec has more than {NODES} components after expansion", span)
+            self.findings.report("XC027", f"the spec has more than {NODES:,} components after expansion", span)
+            raise Exhausted
 
     def unfold(self, place: Place, stack: Stack) -> Iterator[Given]:
         """What counts for a place, newest first: references followed, nothing below a `null`."""
