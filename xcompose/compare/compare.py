@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,19 +151,11 @@ def compare(
     counted = [count(plan, recipe) for plan in plans]
     warnings = unlike(candidates, counted, registry)
     rows = []
-    for number, (candidate, costs) in enumerate(zip(candidates, counted, strict=True)):
-        runs = []
-        for seed in range(seeds):
-            if console is not None:
-                console.print(f"{candidate.label}, seed {seed}", highlight=False, markup=False)
-            place = folder / f"{file_name(candidate.label)}-seed{seed}"
-            run = train(
-                recipe.applied_to(candidate.spec, seed), place, data=data, registry=registry, console=console,
-                announce=number == seed == 0, accelerator=accelerator,
-            )  # fmt: skip
-            if run.interrupted:
-                raise KeyboardInterrupt
-            runs.append(run)
+    for candidate, costs in zip(candidates, counted, strict=True):
+        runs = _runs(
+            candidate, recipe, folder, seeds, data, console, registry=registry, accelerator=accelerator,
+            announce=not rows,
+        )  # fmt: skip
         rows.append(Row(label=candidate.label, counted=costs, runs=tuple(runs)))
     better = tasks[0].higher_is_better
     ranked = tuple(sorted(rows, key=lambda row: -row.quality if better else row.quality))
@@ -173,6 +165,27 @@ def compare(
     )  # fmt: skip
     _write(found, {c.label: plan for c, plan in zip(candidates, plans, strict=True)}, registry)
     return found
+
+
+def _runs(
+    candidate: Candidate,
+    recipe: Recipe,
+    folder: Path,
+    seeds: int,
+    data: Path | None,
+    console: Console | None,
+    **how: Any,
+) -> Iterator[RunResult]:
+    """Train a candidate once for each seed."""
+    for seed in range(seeds):
+        if console is not None:
+            console.print(f"{candidate.label}, seed {seed}", highlight=False, markup=False)
+        place = folder / f"{file_name(candidate.label)}-seed{seed}"
+        run = train(recipe.applied_to(candidate.spec, seed), place, data=data, console=console, **how)
+        if run.interrupted:
+            raise KeyboardInterrupt
+        yield run
+        how["announce"] = False
 
 
 def file_name(label: str) -> str:

@@ -24,9 +24,9 @@ GROUPS = ("#1f6f8b", "#c8553d", "#5b8e3e", "#8b5fa8", "#b8860b", "#4a5568")
 EMPTY, FUTURE = "#eef1f3", "#ffffff"
 NEAR, FAR = "#12343b", "#a8d5ba"
 """Reached after one layer, after the last."""
-PANEL, GAP, BESIDE, TITLE, MARGIN = 1.2, 0.16, 0.5, 0.52, 0.35
+PANEL, GAP, BESIDE, TITLE, MARGIN = 1.2, 0.16, 0.5, 0.58, 0.35
 HEAD, FOOT, LINE = 0.75, 0.4, 0.2
-NARROWEST = 5.6
+NARROWEST, LETTER = 5.6, 0.052
 """All in inches."""
 SHADES = 4
 """So many shades of reaching the legend names one by one."""
@@ -44,6 +44,8 @@ class Card:
     """(n n) the number of layers after which row i hears from token j; 0 is itself, -1 not yet."""
     causal: bool
     """Whether nothing behind a position ever reaches it."""
+    mixer: str = ""
+    """What the spec says of its mixer."""
 
 
 def draw(model: Model, path: Path, *, n: int | None = None, title: str = "") -> Path:
@@ -93,7 +95,25 @@ def _least_share(model: Model, n: int) -> float:
 
 def cards_of(model: Model, n: int) -> tuple[Card, ...]:
     """What each layer of a model reads in a sequence of n, and its receptive field, stack by stack."""
-    return tuple(card for name, stack in model.stacks().items() for card in _cards(stack.blocks, n, name))
+    return tuple(
+        attrs.evolve(card, mixer=said)
+        for name, stack in model.stacks().items()
+        for card, said in zip(_cards(stack.blocks, n, name), mixers_of(model, name), strict=True)
+    )
+
+
+def mixers_of(model: Model, stack: str) -> list[str]:
+    """What the spec says of the mixer of each layer in a stack; empty texts for a model without a spec."""
+    from xcompose.compose.spelling import Speller
+    from xcompose.registry import load
+    from xcompose.spec.model import Section
+
+    if model.node is None:
+        return [""] * len(model.stacks()[stack].blocks)
+    held: Any = model.node.options[stack or "layers"]
+    layers = held.options["layers"] if isinstance(held, Section) else held
+    speller = Speller(load())
+    return [speller.detail(layer.options["mixer"]) for layer in layers]
 
 
 def _cards(blocks: Sequence[Any], n: int, stack: str) -> Iterator[Card]:
@@ -157,7 +177,10 @@ class _Page:
         return self.figure
 
     def _card(self, card: Card, x: float, y: float, *, first: bool) -> None:
-        self._text(x, y + 0.24, card.title, size=8, weight="bold")
+        self._text(x, y + 0.2, card.title, size=8, weight="bold")
+        room = int(self.card[0] / LETTER)
+        said = card.mixer if len(card.mixer) <= room else card.mixer[: room - 1] + "…"
+        self._text(x, y + 0.335, said, size=6.5, color="#555555")
         for number, group in enumerate(card.groups):
             panel = self._panel(x + number * (PANEL + GAP), y, _label(group), self._read(card, group, number))
             if first and number == 0:
