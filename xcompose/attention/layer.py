@@ -7,6 +7,7 @@ reads, and a state keeps what later queries may still read.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import attrs
@@ -20,6 +21,7 @@ from xcompose.attention.reads import Axis, Read, Slots, Term
 from xcompose.attention.visible import Places, visible_matrix, visible_positions
 from xcompose.compose.parts import Memory, Position, Visible
 from xcompose.decode import cache
+from xcompose.decode.cache import times
 
 Project = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From rows (b n c) to keys (b n g d) and values (b n g e)."""
@@ -134,13 +136,11 @@ class SoftmaxReads(nn.Module):
         self.groups = [
             group._replace(pattern=restricted(group.pattern, [m.tokens for m in memories.values()])) for group in groups
         ]
-        self.patterns = nn.ModuleList(g.pattern for g in self.groups if isinstance(g.pattern, nn.Module))
-
-    @property
-    def learned(self) -> bool:
+        every = [group.pattern for group in self.groups] + [m.pattern for m in memories.values()]
+        self.asks_for_length = any(pattern.needs_length for pattern in every)
+        self.learned = any(pattern.learned for pattern in every)
         """Whether contents choose in some read; such a read knows whole sequences only."""
-        patterns = [group.pattern for group in self.groups] + [m.pattern for m in self.memories]
-        return any(pattern.learned for pattern in patterns)
+        self.patterns = nn.ModuleList(g.pattern for g in self.groups if isinstance(g.pattern, nn.Module))
 
     @property
     def memories(self) -> tuple[Memory, ...]:
@@ -222,6 +222,7 @@ class SoftmaxReads(nn.Module):
     def _answer(self, q: Tensor, axis: Axis, tokens: Sequence[Slots], memories: Sequence[Slots]) -> Tensor:
         """One softmax for each group of heads, over its own tokens and every memory."""
         turned = self.position.turn(q, axis.positions(q.device), "query")
+        axis = self._with_lengths(axis, q.shape[0])
         found = []
         for group, own in zip(self.groups, tokens, strict=True):
             sources = [] if group.pattern.empty else [("tokens", own, group.pattern)]
@@ -239,12 +240,22 @@ class SoftmaxReads(nn.Module):
             found.append(attend(reads, dropout=self.dropout, training=self.training) if reads else nothing)
         return torch.cat(found, 2) if len(found) > 1 else found[0]
 
+    def _with_lengths(self, axis: Axis, batch: int) -> Axis:
+        """The axis with the length of each sequence, where padding makes them differ and a pattern asks for it.
+
+        Plans are made for one length, so positions become those of each sequence, and no plan is made.
+        """
+        if self.causal or axis.valid is None or not self.asks_for_length:
+            return axis
+        lengths = axis.valid.sum(1)[:, None, None, None]
+        return replace(axis, at=times(axis, batch, axis.valid.device), total=lengths)
+
     def _ready(self, found: Sequence[Slots], project: Project) -> list[Slots]:
         """Slots of memories with keys projected, where they are rows, and turned."""
         ready = []
         for memory, slots in zip(self.memories, found, strict=True):
             k, v = project(slots.k[:, :, 0]) if memory.level == "rows" else (slots.k, slots.v)
-            ready.append(changed(slots, self._turned(k, slots.at), v))
+            ready.append(replace(slots, k=self._turned(k, slots.at), v=v))
         return ready
 
     def _turned(self, k: Tensor, at: range | Tensor) -> Tensor:
@@ -288,12 +299,7 @@ def restricted(pattern: Pattern, by: Sequence[Pattern | None]) -> Pattern:
 
 def narrowed(slots: Slots, group: Group) -> Slots:
     """The slots as a group of heads reads them."""
-    return changed(slots, group.of(slots.k), group.of(slots.v))
-
-
-def changed(slots: Slots, k: Tensor, v: Tensor) -> Slots:
-    """The same slots with other keys and values."""
-    return Slots(k, v, slots.at, slots.start, slots.end, slots.log_weight, slots.tags)
+    return replace(slots, k=group.of(slots.k), v=group.of(slots.v))
 
 
 def merged(losses: Any) -> dict[str, Tensor]:

@@ -35,8 +35,9 @@ class Axis:
     """(b n) bool; None: every row holds a token. Invalid rows are zeroed by the model and read by nobody."""
     tags: Mapping[str, Tensor] = field(default_factory=dict)
     """(b n) integers by name."""
-    total: int | None = None
-    """The length of the sequence, where the model sees all of it at once (encoders); None in decoders."""
+    total: int | Tensor | None = None
+    """The length of the sequence, where the model sees all of it at once (encoders); None in decoders. Lengths
+    (b 1 1 1) where padding makes them differ and a pattern asks for them."""
     clock: str = "tokens"
     """Positions compare only on one clock; the source of cross-attention has another."""
 

@@ -153,6 +153,19 @@ def test_padding_of_an_encoder_is_not_read():
     torch.testing.assert_close(padded[1:, :4], alone, rtol=0, atol=1e-12)
 
 
+def test_padding_does_not_move_the_end_that_a_pattern_counts_from():
+    ends = pattern("union", of=(pattern("window", size=1), pattern("global", first=1, last=2)))
+    groups = pattern("heads", of=((1, ends), (1, pattern("dense"))))
+    made, x = mixer(attention(heads=H, kv_heads=G, position="rotary", pattern=groups), C, "none"), rows(B, N, C)
+    for length in range(1, N + 1):
+        valid = torch.arange(N) < torch.tensor([N, length])[:, None]
+        padded = made(torch.where(valid[..., None], x, 0.0), Axis(range(N), valid, total=N)).x
+
+        alone = made(x[1:, :length], Axis(range(length), total=length)).x
+        torch.testing.assert_close(padded[1:, :length], alone, rtol=0, atol=1e-12)
+        torch.testing.assert_close(padded[:1], made(x[:1], Axis(range(N), total=N)).x, rtol=0, atol=1e-12)
+
+
 def test_a_row_of_padding_only_gives_the_bias_of_the_output():
     made = mixer(attention(heads=H), C, "none")
     valid = torch.tensor([[True] * N, [False] * N])
