@@ -62,7 +62,8 @@ class Moment:
     """The state of everything random, and of autocasting, so that a branch can be run again as it was."""
 
     def __init__(self, x: Tensor):
-        self.kind, self.device = x.device.type, x.device
+        # The meta device has no autocast; that of the processor stands for it where costs are counted.
+        self.kind, self.device = "cpu" if x.is_meta else x.device.type, x.device
         self.cpu = torch.get_rng_state()
         self.gpu = torch.cuda.get_rng_state(self.device) if x.is_cuda else None
         self.cast = (torch.is_autocast_enabled(self.kind), torch.get_autocast_dtype(self.kind))
