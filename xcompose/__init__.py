@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from xcompose.diagnostics import SpecError as SpecError
     from xcompose.spec.model import Spec
 
+    __version__: str
+
 __all__ = ["SpecError", "__version__", "build", "check", "load", "read"]
 
 SpecLike = Any

@@ -14,7 +14,7 @@ from tests.compose.fakes import layer, model, node, registry
 from tests.plugins.built import leaf
 from tests.plugins.residuals.streams import C, branches, residual
 from xcompose.api import Branch
-from xcompose.compose.build import build_model
+from xcompose.compose.build import build_model, plan_model
 
 
 def formula(r, parts, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,6 +174,16 @@ class TestMemory:
         plain = [build_model(model(layers=n), registry=registry()) for n in (2, 9)]
 
         assert self.kept(plain[1]) > 3 * self.kept(plain[0])
+
+
+def test_costs_are_counted_on_the_meta_device():
+    layers = tuple(layer(number=i, residual=node("residual", "reversible")) for i in range(2))
+    m = plan_model(model(layers=layers), registry=registry())
+    out = m(torch.zeros(1, 7, dtype=torch.long, device="meta"))
+    out.logits.sum().backward()
+
+    assert out.logits.shape == (1, 7, 17)
+    assert all(p.grad is not None for p in m.parameters())
 
 
 class TestDecoding:
