@@ -1,15 +1,16 @@
 """One softmax over reads: chooses an executor from shapes, types and flags, never from data.
 
-    sdpa       one read of everything: torch's own attention
-    fused      tiles through the fused CPU kernel, merged inside one operation
-    explicit   tiles with materialised scores: terms, dropped weights, chosen slots, other devices
-    cached     no plan: times differ from row to row, or there are few queries
-    reference  dense, by the book
+sdpa       one read of everything: torch's own attention
+fused      tiles through the fused CPU kernel, merged inside one operation
+explicit   tiles with materialised scores: terms, dropped weights, chosen slots, other devices
+cached     no plan: times differ from row to row, or there are few queries
+reference  dense, by the book
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,6 +49,7 @@ def attend(reads: Sequence[Read], *, dropout: float = 0.0, training: bool = Fals
     if executor not in ("auto", *EXECUTORS):
         raise ValueError(f"unknown executor {executor!r}; there are: auto, {', '.join(EXECUTORS)}")
     dropout = dropout if training else 0.0
+    reads = [_placed(read) for read in reads]
     chosen, reason = choose(reads, dropout)
     if executor not in ("auto", chosen):
         refused = _refusal(executor, reads, dropout)
@@ -61,6 +63,18 @@ def attend(reads: Sequence[Read], *, dropout: float = 0.0, training: bool = Fals
     if not filled or not reads[0].q.numel():
         return nothing(reads)
     return EXECUTORS[chosen](filled, dropout)
+
+
+def _placed(read: Read) -> Read:
+    """A read of everything, past and future, asks nobody for places: then any will do that a plan can be made from."""
+    if read.causal or read.terms or not read.pattern.full:
+        return read
+    places = range(read.slots.k.shape[1])
+    return replace(
+        read,
+        queries=replace(read.queries, at=range(read.q.shape[1])),
+        slots=replace(read.slots, at=places, start=None, end=None),
+    )
 
 
 def choose(reads: Sequence[Read], dropout: float) -> tuple[str, str]:
