@@ -8,7 +8,7 @@ import pytest
 import torch
 from xcompose_plugins.patterns.lsh import Lsh, LshOptions
 
-from tests.attention.reading import PATTERNS, B, Bends, D, G, H, distance, drawn, read_of
+from tests.attention.reading import PATTERNS, B, Bends, D, G, H, answers, distance, drawn, read_of
 from xcompose.api import Axis, Pattern, Read, Slots
 from xcompose.attention import cached
 from xcompose.attention.attend import attend
@@ -108,3 +108,14 @@ def test_dropped_weights_are_the_share_of_the_kept():
     read = replace(read, slots=replace(read.slots, v=torch.ones_like(read.slots.v)), q=read.q * 0)
     kept = attend([read], dropout=0.5, training=True)[..., 0] / 2 * 7
     assert (kept - kept.round()).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("value", [D, 7])
+@pytest.mark.parametrize("groups", [1, H])
+def test_queries_that_read_nothing_give_zero_and_no_gradient(value, groups):
+    read = read_of(PATTERNS["hole"], N, True, value=value, groups=groups)
+    (out, dq, *rest), _ = answers([read], executor="cached")
+    assert (out[:, :6] == 0).all()
+    assert (dq[:, :6] == 0).all()
+    assert all(t.isfinite().all() for t in rest)
+    assert distance([read], executor="cached")[0] < 1e-12

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from xcompose.attention.learned import LearnedPattern
 from xcompose.attention.pattern import Point
@@ -24,9 +25,25 @@ def attend_cached(reads: Sequence[Read], dropout: float = 0.0) -> Tensor:
     """
     b, n, heads, _ = reads[0].q.shape
     reads = [_tagged(read) for read in reads]
+    height = max(1, AREA // max(1, b * heads * sum(read.slots.k.shape[1] for read in reads)))
+    pieces = [slice(low, low + height) for low in range(0, n, height)]
+    if len(reads) == 1 and not reads[0].terms and not dropout:
+        return torch.cat([_masked(_some(reads[0], rows)) for rows in pieces], 1)
     values = torch.cat([expanded(read.slots.v, heads) for read in reads], 2)
-    height = max(1, AREA // max(1, b * heads * values.shape[2]))
-    return torch.cat([_answers(reads, slice(low, low + height), values, dropout) for low in range(0, n, height)], 1)
+    return torch.cat([_answers(reads, rows, values, dropout) for rows in pieces], 1)
+
+
+def _masked(read: Read) -> Tensor:
+    """The answers (b n h e) of one read without terms, by torch's own attention."""
+    mask = visible(read, query_point(read.queries, read.q.device), slot_point(read.slots, read.q.device))
+    mask = mask.expand(*[1] * (4 - mask.ndim), *mask.shape[:-2], read.q.shape[1], read.slots.k.shape[1])
+    if read.slots.log_weight is not None:
+        mask = over_queries(read.slots.log_weight).to(read.q.dtype).masked_fill(~mask, -torch.inf)
+    q, k, v = (t.transpose(1, 2) for t in (read.q, read.slots.k, read.slots.v))
+    out = functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, scale=read.scale, enable_gqa=q.shape[1] != k.shape[1]
+    )
+    return out.transpose(1, 2)
 
 
 def _tagged(read: Read) -> Read:
@@ -46,7 +63,7 @@ def _answers(reads: Sequence[Read], rows: slice, values: Tensor, dropout: float)
     total = weights.sum(-1, keepdim=True)
     weights = weights / torch.where(total == 0, 1.0, total)
     if dropout:
-        weights = torch.nn.functional.dropout(weights, dropout)
+        weights = functional.dropout(weights, dropout)
     return (weights @ values).transpose(1, 2)
 
 
