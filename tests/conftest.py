@@ -1,0 +1,7 @@
+"""Tests run on one thread a worker: two workers on two cores with two threads each would wait for one another."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for the processes that tests start
