@@ -88,34 +88,34 @@ class Conv(Memory):
         blank = empty_cache(batch, k.shape[2], k.shape[3], v.shape[3], k)
         return {"slots": blank, "tail": dict(blank)}
 
-    def extend(self, old: Any, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Any, Mapping[str, Tensor]]:
+    def extend(self, state: Any, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Any, Mapping[str, Tensor]]:
         """Blocks start at multiples of f in each sequence, so what waits for the end of its block stands in front."""
         f = self.factor
-        waiting = append(old["tail"], {"k": k, "v": v}, axis)
+        waiting = append(state["tail"], {"k": k, "v": v}, axis)
         waiting = pack(waiting["at"] < NEVER, waiting, {"at": NEVER})
         at = waiting["at"]
         m = at.shape[1] // f
         new_k, new_v = self._summed(waiting["k"][:, : m * f], waiting["v"][:, : m * f])
         new = {"k": new_k, "v": new_v, "at": at[:, f - 1 : m * f : f]}
-        slots = {name: torch.cat([t, new[name]], 1) for name, t in old["slots"].items()}
+        slots = {name: torch.cat([t, new[name]], 1) for name, t in state["slots"].items()}
         complete = (at < NEVER).sum(1, keepdim=True) // f * f
         open_block = (at < NEVER) & (torch.arange(at.shape[1], device=at.device) >= complete)
-        state = {
+        last, first = self._places(state, slots["at"], axis)
+        after = {
             "slots": drop(slots, self.pattern.last_reader, axis),
             "tail": pack(open_block, waiting, {"at": NEVER}),
         }
-        last, first = self._places(old, slots["at"], axis)
-        return Slots(slots["k"], slots["v"], last, start=first), state, {}
+        return Slots(slots["k"], slots["v"], last, start=first), after, {}
 
     def state_shape(self, n: int, groups: int, width: int, value_width: int) -> Mapping[str, tuple[int, ...]]:
         sizes = {"slots": kept(self.pattern, self.spans(n).at, n), "tail": n % self.factor}
         shapes = {"k": (groups, width), "v": (groups, value_width), "at": ()}
         return {f"{part}.{name}": (m, *shape) for part, m in sizes.items() for name, shape in shapes.items()}
 
-    def _places(self, old: Any, at: Tensor, axis: Axis) -> tuple[range | Tensor, range | Tensor]:
+    def _places(self, state: Any, at: Tensor, axis: Axis) -> tuple[range | Tensor, range | Tensor]:
         """Last and first position of each slot: ranges, which plans are made from, where nothing came before."""
         f, m = self.factor, at.shape[1]
-        anew = old["slots"]["at"].shape[1] == 0 and old["tail"]["at"].shape[1] == 0
+        anew = state["slots"]["at"].shape[1] == 0 and state["tail"]["at"].shape[1] == 0
         if anew and isinstance(axis.at, range) and axis.valid is None:
             begin = axis.at.start
             return range(begin + f - 1, begin + f - 1 + m * f, f), range(begin, begin + m * f, f)

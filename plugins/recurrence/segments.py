@@ -136,7 +136,8 @@ class Segments(Memory):
 
     def extend(self, state: Any, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Any, Mapping[str, Tensor]]:
         rows = append(state, {"x": k.detach()}, axis)
-        return self._slots(rows["x"], rows["at"]), drop(rows, self.pattern.last_reader, axis), {}
+        anew = state["at"].shape[1] == 0 and isinstance(axis.at, range)
+        return self._slots(rows["x"], axis.at if anew else rows["at"]), drop(rows, self.pattern.last_reader, axis), {}
 
     def state_shape(self, n: int, groups: int, width: int, value_width: int) -> Mapping[str, tuple[int, ...]]:
         m = kept(self.pattern, range(n), n)
