@@ -65,7 +65,7 @@ def test_a_user_s_file_is_cut_at_its_end(tmp_path: Path):
 
     assert found.train.tolist() == list(range(1, 96))
     assert found.valid.tolist() == list(range(96, 101))
-    assert found.describe() == f"{tmp_path / 'a.txt'}: 1 files, 0.00 MB to train on, 0.00 MB held out"
+    assert found.describe() == f"{tmp_path / 'a.txt'}: 1 file, 95 B to train on, 5 B held out"
 
 
 def test_a_user_s_folder_is_read_in_a_fixed_order_without_hidden_files(tmp_path: Path):

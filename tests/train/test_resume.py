@@ -15,8 +15,12 @@ from safetensors.torch import load_file
 
 from tests.train import tiny
 from tests.train.tiny import corpus, run
-from xcompose.train.folder import read_metrics
+from xcompose import registry
+from xcompose.spec import load_text
+from xcompose.train.folder import RunFolder, read_metrics
+from xcompose.train.prepare import prepare
 from xcompose.train.progress import Silent
+from xcompose.train.run import fit
 
 PATIENCE = 60
 
@@ -83,6 +87,38 @@ def test_a_stopped_run_goes_on_exactly(tmp_path: Path, at: int):
 
     assert (first.interrupted, first.steps) == (True, at + 1)
     assert (second.interrupted, second.steps) == (False, 20)
+    assert measured(tmp_path / "stopped") == measured(tmp_path / "whole")
+
+
+COMPOSED = """\
+xcompose: 1
+model:
+  type: decoder
+  dim: 32
+  heads: 4
+  dropout: 0.2
+  residual: reversible
+  layers:
+    - attention(pattern=heads(3*window(3), random(2)))
+    - attention(score=linear)
+task: lm
+train: {budget: 8 steps, batch: 2, length: 16, lr: 1e-2, save: {every: 3}, recompute: true}
+"""
+
+
+def test_a_composed_model_with_dropout_goes_on_exactly(tmp_path: Path):
+    spec = load_text(COMPOSED, "composed", catalogue=registry.load().catalogue)
+    data = corpus(tmp_path)
+
+    def go(name: str, display: Silent) -> None:
+        (tmp_path / name / "checkpoints").mkdir(parents=True, exist_ok=True)
+        fit("composed", prepare(spec, data).work, RunFolder(tmp_path / name), display, accelerator="cpu")
+
+    go("whole", Silent())
+    go("stopped", StopAt(4))
+    assert len(measured(tmp_path / "stopped")) == 5
+    go("stopped", Silent())
+
     assert measured(tmp_path / "stopped") == measured(tmp_path / "whole")
 
 

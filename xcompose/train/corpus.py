@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.spec.formats import format_bytes
 
 CAP = 12 * 2**20
 """At most this many bytes of the standard library are read, which is more than it has today."""
@@ -65,8 +66,8 @@ class ByteCorpus:
 
     def describe(self) -> str:
         """One line for humans."""
-        train, valid = len(self.train) / 1e6, len(self.valid) / 1e6
-        return f"{self.name}: {self.files} files, {train:.2f} MB to train on, {valid:.2f} MB held out"
+        train, valid = format_bytes(len(self.train)), format_bytes(len(self.valid))
+        return f"{self.name}: {_files(self.files)}, {train} to train on, {valid} held out"
 
 
 def _refuse(code: str, message: str, fix: str) -> NoReturn:

@@ -60,7 +60,7 @@ def test_items_hold_one_byte_more_than_the_model_reads(tmp_path: Path):
     assert train[1]["tokens"].tolist() == list(range(8, 16))
     assert valid[0]["tokens"].tolist() == list(range(191, 199))
     assert list(lm.describe()) == [
-        f"{tmp_path / 'a.txt'}: 1 files, 0.00 MB to train on, 0.00 MB held out",
+        f"{tmp_path / 'a.txt'}: 1 file, 190 B to train on, 10 B held out",
         "bits per byte without any context: 7.57",
     ]
 
