@@ -42,7 +42,7 @@ KINDS = (
 
 TypeName = Literal[
     "count", "length", "real", "width", "flag", "word", "text", "budget", "component", "layers", "blocks", "section",
-    "spec", "list", "map", "any",
+    "spec", "list", "map", "record", "any",
 ]  # fmt: skip
 
 
