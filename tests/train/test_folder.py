@@ -87,6 +87,15 @@ def test_an_unfinished_run_is_reopened(run: RunFolder):
     assert begun(run).reopen() == {"data": None}
 
 
+def test_half_a_checkpoint_is_swept_away(run: RunFolder):
+    draft = begun(run).checkpoint.with_name(".last.ckpt.x1y2z3")
+    draft.write_bytes(b"half")
+
+    run.reopen()
+
+    assert [p.name for p in run.checkpoint.parent.iterdir()] == ["last.ckpt"]
+
+
 def test_what_is_no_run_is_not_reopened(run: RunFolder):
     assert refusal(run.reopen) == ("error[XC087]: 'runs/one' holds no run\n  = fix: start one without --resume")
 

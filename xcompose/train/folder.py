@@ -91,6 +91,7 @@ class RunFolder:
             raise SpecError(self._refusal(what, fix))
         for file in self._files():
             file.unlink(missing_ok=True)
+        self._sweep()
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
     def _files(self) -> tuple[Path, ...]:
@@ -107,7 +108,13 @@ class RunFolder:
             raise SpecError(self._refusal("holds no run", "start one without --resume"))
         if self.result.exists():
             raise SpecError(self._refusal("holds a finished run", "nothing is left to do; --overwrite starts afresh"))
+        self._sweep()
         return json.loads(self.facts.read_text())
+
+    def _sweep(self) -> None:
+        """Remove half a checkpoint that a killed run left behind."""
+        for draft in self.checkpoint.parent.glob(f".{self.checkpoint.name}.*"):
+            draft.unlink()
 
     def _refusal(self, what: str, fix: str) -> Diagnostic:
         return Diagnostic("XC087", f"'{self.path}' {what}", fixes=(fix,), stage="train")
