@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
+from acme_mean.mean import Mean, MeanOptions
 
 import xcompose as xc
-from acme_mean.mean import Mean, MeanOptions
 from xcompose.api import Axis, Context
 
 
