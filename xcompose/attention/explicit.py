@@ -135,7 +135,8 @@ def _chosen(read: Read, pattern: LearnedPattern, dropout: float) -> list[Part]:
     slots, heads = read.slots, read.q.shape[2]
     q_tags, k_tags = pattern.tags(read.q, slots.k, read.queries)
     at, own = read.queries.at, slots.at
-    assert isinstance(at, range) and isinstance(own, range)  # noqa: PT018
+    assert isinstance(at, range)
+    assert isinstance(own, range)
     k, v = expanded(slots.k, heads), expanded(slots.v, heads)
     side = _Chosen(read, at, own, q_tags, k_tags, read.q.transpose(1, 2), k, v)
     found = [side.part(tiles, dropout) for tiles in pattern.sorted_cover(q_tags, k_tags)]
