@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,16 @@ import torch
 from torch import nn
 
 from xcompose.compose.build import build_model, plan_model
-from xcompose.diagnostics import Diagnostic, Note, SpecError
+from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.registry import Registry, load
 from xcompose.spec import files as files_of_specs
 from xcompose.spec import resolve
 from xcompose.spec.model import Spec
 from xcompose.verify import alive, causal, decode, deterministic, expect, gradients, padding, saving, sizes, spans
+from xcompose.verify.blame import raised
 from xcompose.verify.facts import Facts
-from xcompose.verify.results import OPTIONAL, STAGES, Report, SpecReport, Stage, failed
-from xcompose.verify.subject import Part, Subject, alone, rows
+from xcompose.verify.results import OPTIONAL, STAGES, Report, SpecReport, Stage, Status, failed
+from xcompose.verify.subject import Subject
 
 Certificate = Callable[[Subject, int], list[Diagnostic]]
 CONTRACTS: tuple[Certificate, ...] = (
@@ -29,7 +29,7 @@ CONTRACTS: tuple[Certificate, ...] = (
 )  # fmt: skip
 NUMERICS: tuple[Certificate, ...] = (gradients.certify, deterministic.certify, saving.certify)
 TINY = "tiny"
-UNMEASURED, BROKEN = "XC060", "XC053"
+UNMEASURED = "XC060"
 
 
 def check_spec(
@@ -115,11 +115,8 @@ class Checker:
         for node, n, known_stage, known in self._measured:
             if node == subject.cache["key"] and n == subject.n and known_stage == stage:
                 return known
-        try:
-            findings = [f for certificate in certificates for f in certificate(subject, self.seed)]
-            results = _behaviour(subject, self.seed, findings) if stage == "contracts" else {}
-        except Exception as error:  # a part may raise anything, and that is a finding about it
-            findings, results = [_raised(subject, error, stage)], {}
+        findings = [f for certificate in certificates for f in certificate(subject, self.seed)]
+        results = _behaviour(subject, self.seed, findings) if stage == "contracts" else {}
         made = _Measured(tuple(findings), results)
         self._measured.append((subject.cache["key"], subject.n, stage, made))
         return made
@@ -156,12 +153,19 @@ class _Run:
         if self.spec is not None and self.spec.model is None:
             self.stages.append(Stage(name, "skipped", remark="no model"))
             return True
-        found = run[name]()
+        try:
+            found = run[name]()
+        except SpecError as error:
+            found = list(error.diagnostics)
+        except Exception as error:  # a plugin may raise anything, and that is a finding about it
+            if self.spec is None:
+                raise
+            found = [raised(self.spec, error, name, self.subject.again if self.subject else "")]
         self.findings += found
         bad = failed(found)
         unmet = bad and all(f.code == expect.CODE for f in found if f.severity == "error")
         skipped = name in ("contracts", "numerics", "compile") and self.subject is None
-        status = "failed" if bad else "skipped" if skipped else "passed"
+        status: Status = "failed" if bad else "skipped" if skipped else "passed"
         seconds = time.perf_counter() - began
         self.stages.append(Stage(name, status, seconds, "expect" if unmet else "too large" if skipped else ""))
         return not bad
@@ -186,12 +190,7 @@ class _Run:
 
     def _compose(self) -> list[Diagnostic]:
         assert self.spec is not None
-        try:
-            self.model = plan_model(self.spec, registry=self.checker.registry)
-        except SpecError as error:
-            return list(error.diagnostics)
-        except Exception as error:  # a plugin may raise anything, and that is a finding about the spec that names it
-            return [_broken(self.spec, error)]
+        self.model = plan_model(self.spec, registry=self.checker.registry)
         return []
 
     def _facts(self) -> Facts:
@@ -200,8 +199,7 @@ class _Run:
 
     def _build(self) -> list[Diagnostic]:
         assert self.spec is not None
-        found = expect.counted(self.spec.expect, self._facts(), self.spec.name)
-        return found
+        return expect.counted(self.spec.expect, self._facts(), self.spec.name)
 
     def _contracts(self) -> list[Diagnostic]:
         assert self.spec is not None
@@ -294,46 +292,6 @@ def _behaviour(subject: Subject, seed: int, findings: Sequence[Diagnostic]) -> d
         "causal": word, "decode": "exact" if exact else "none",
         "deterministic": deterministic.is_deterministic(subject, seed),
     }  # fmt: skip
-
-
-def _broken(spec: Spec, error: Exception) -> Diagnostic:
-    """The finding about a part that raises something else than a reason while it is built."""
-    assert spec.model is not None
-    return Diagnostic(
-        code=BROKEN, message="a part of this model cannot be built", span=spec.model.span, label=_said(error),
-        path="model", notes=(Note(f"measured: raised {_where(error)}"),), stage="compose", spec=spec.name,
-    )  # fmt: skip
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
-
-
-def _where(error: Exception) -> str:
-    """`in window.py, line 31`."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"in {Path(frame.filename).name}, line {frame.lineno}"
-
-
-def _raised(subject: Subject, error: Exception, stage: str) -> Diagnostic:
-    """The finding about a part that raises where it should answer."""
-    guilty = next((part.place for part in subject.parts() if _raises(part, subject)), None)
-    title = guilty.title if guilty else "the model"
-    return subject.finding(
-        BROKEN, f"{title} fails where it should answer", guilty, _said(error),
-        measured=f"raised {_where(error)}", stage=stage,
-    )  # fmt: skip
-
-
-def _raises(part: Part, subject: Subject) -> bool:
-    if part.place.kind == "embedding":
-        return False
-    try:
-        with torch.no_grad():
-            alone(part, subject.n, subject.source)(rows(part, subject.n, 0, torch.float64))
-    except Exception:  # which part it is that raises is the whole question
-        return True
-    return False
 
 
 def _too_large(spec: Spec) -> Diagnostic:
