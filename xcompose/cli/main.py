@@ -52,7 +52,8 @@ def _add_commands() -> None:
 
 def main() -> None:
     """Run the command line. Exit code 0: fine; 1: findings; 2: wrong usage or an internal error."""
-    _add_commands()
+    if not app.registered_commands:
+        _add_commands()
     try:
         app()
     except common.SpecError as error:
@@ -61,6 +62,13 @@ def main() -> None:
     except KeyboardInterrupt:
         common.errors.print("stopped")
         sys.exit(130)
+    except BrokenPipeError:  # whoever read our output wants no more of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        common.errors.print(f"error: {f'{error.filename}: ' if error.filename else ''}{reason}", markup=False)
+        sys.exit(2)
     except Exception as error:
         if os.environ.get("XCOMPOSE_DEBUG"):
             raise

@@ -17,13 +17,14 @@ model:
   type: decoder
   dim: 256
   layers: 4
+task: lm(data=stdlib)
 """
 
 
 def run(
     name: Annotated[str, typer.Argument(help="name of the spec: mine gives mine.xc.yaml")],
 ) -> None:
-    """Write a first spec: five lines that build, check and train."""
+    """Write a first spec: six lines that build, check and train."""
     path = Path(name.removesuffix(".xc.yaml") + ".xc.yaml")
     if path.exists():
         raise usage_error(f"{path} exists already and stays as it is", "choose another name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import attrs
 import typer
 
 from xcompose.cli.common import (
@@ -17,6 +18,7 @@ from xcompose.cli.common import (
     print_findings,
     print_json,
     print_plugin_problems,
+    read_budget,
 )
 
 EXAMPLE = "Example:  xcompose train specs/beyond/window-then-linear.xc.yaml@tiny --budget 2min"
@@ -28,6 +30,9 @@ def run(
         Path | None, typer.Option(help="file or folder to train on, instead of the task's own data")
     ] = None,
     run_: Annotated[Path | None, typer.Option("--run", help="the run's folder; default runs/NAME")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="a spec whose `task` and `train` are taken instead of the spec's own")
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="how long: 200 steps, 2min, 3 epochs; as train.budget")] = None,
     set_: Sets = None,
     resume: Annotated[bool, typer.Option(help="go on with a run that was stopped, exactly where it was")] = False,
@@ -40,9 +45,13 @@ def run(
     from xcompose.spec import load
     from xcompose.train.run import train
 
-    sets = [*(set_ or ()), *([f"train.budget={budget}"] if budget else ())]
     known = registry.load()
-    resolved = load(spec, sets, catalogue=known.catalogue)
+    resolved = load(spec, set_ or (), catalogue=known.catalogue)
+    if recipe:
+        how = load(recipe, catalogue=known.catalogue)
+        resolved = attrs.evolve(resolved, task=how.task, train=how.train)
+    if budget:
+        resolved = attrs.evolve(resolved, train={**resolved.train, "budget": read_budget(budget)})
     print_plugin_problems()
     result = train(
         resolved,
