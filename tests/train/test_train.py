@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+import xcompose.train
 from tests.train.tiny import corpus
 from xcompose import registry
 from xcompose.diagnostics import SpecError
@@ -226,3 +229,16 @@ def test_the_other_tasks_train_too(here: Path, task: str, model: str):
     result = train(spec, Path("run"), accelerator="cpu")
 
     assert result.metric in result.valid
+
+
+def test_reading_data_loads_neither_training_nor_the_terminal():
+    code = "import sys, xcompose.train.corpus; print(sorted({'lightning', 'rich', 'safetensors'} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
+
+
+def test_other_names_are_not_there():
+    with pytest.raises(AttributeError, match="^xcompose.train has no 'bench'$"):
+        _ = xcompose.train.bench
