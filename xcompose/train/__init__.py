@@ -1,4 +1,7 @@
-"""Training runs: `train`, `load_run`, and what a run's folder holds. Loaded when first used: tasks need the data alone."""
+"""Training runs: `train`, `load_run`, and what a run's folder holds.
+
+Loaded when first used: tasks need the data alone.
+"""
 
 from __future__ import annotations
 
