@@ -154,7 +154,7 @@ class Null(Memory):
 
     def slots(self, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Mapping[str, Tensor]]:
         own_k, own_v = (
-            t.new_zeros(t.shape[0], 1, *t.shape[2:]) if own is None else repeat(own, "m g d -> b m g d", b=t.shape[0])
+            t.new_zeros(t.shape[0], 1, *t.shape[2:]) if own is None else repeat(own.to(t), "m g d -> b m g d", b=len(t))
             for t, own in ((k, self.k), (v, self.v))
         )
         before = range(BEFORE_TIME, BEFORE_TIME + 1)

@@ -47,7 +47,7 @@ class TransformerXL(Position):
         self.r = nn.Linear(context.dim, shape[0] * shape[1], bias=False)
 
     def turn(self, t: Tensor, at: Tensor, side: Literal["query", "key"]) -> Tensor:
-        return t + self.u if side == "query" else t
+        return t + self.u.to(t.dtype) if side == "query" else t
 
     def terms(self, heads: int, head_dim: int) -> Sequence[Term]:
         return (Distances(self),)
@@ -72,7 +72,7 @@ class Distances(Term):
         low, high = bounds(labels, q.shape[1])
         distances = torch.arange(low, high + 1, device=q.device)
         seen = rearrange(position.r(waves(distances, position.dim).to(q.dtype)), "t (h d) -> t h d", h=q.shape[2])
-        scores = einsum(q + position.v, seen, "b n h d, t h d -> b h n t") * q.shape[-1] ** -0.5
+        scores = einsum(q + position.v.to(q.dtype), seen, "b n h d, t h d -> b h n t") * q.shape[-1] ** -0.5
         index = (labels - low).expand(q.shape[0], 1, q.shape[1], labels.shape[-1])
         return scores.gather(-1, index.expand(-1, q.shape[2], -1, -1))
 

@@ -7,6 +7,7 @@ T is the turn of a position, in the numerator only: turned features may be negat
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -84,7 +85,13 @@ def total(k: Features, v: Tensor) -> Sums:
 
 
 def ratio(numerator: Tensor, q: Tensor, z: Tensor) -> Tensor:
-    """Numerators (b n h e) over q z; where nothing was read both are 0, and so is the answer. q (b n h r), z (b n g r) or (b 1 g r)."""
+    """Numerators (b n h e) over q z; where nothing was read both are 0, and so is the answer.
+
+    Args:
+        numerator: (b n h e)
+        q: (b n h r)
+        z: (b n g r) or (b 1 g r)
+    """
     asked = rearrange(q, "b n (g j) r -> b n g j r", g=z.shape[2])
     divisor = rearrange((asked * z[:, :, :, None]).sum(-1), "b n g j -> b n (g j) 1")
     return numerator / torch.where(divisor == 0, 1.0, divisor)
@@ -94,6 +101,12 @@ def padded(t: Tensor, size: int) -> Tensor:
     """t (b n ...) with zeros behind, so that n is a multiple of size."""
     missing = -t.shape[1] % size
     return F.pad(t, [0] * (2 * (t.ndim - 2)) + [0, missing]) if missing else t
+
+
+def exactly(device: torch.device) -> AbstractContextManager[Any]:
+    """No automatic half precision here, where there is such a thing."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 class KernelSums(nn.Module):
@@ -133,16 +146,19 @@ class KernelSums(nn.Module):
 
     def extend(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, state: Any, project: Project) -> Answer:
         """Rows that continue a state; arguments as for `mix`."""
-        keys = self._features(k, axis, "key")
-        y, sums = scan(self._features(q, axis, "query"), keys, self._wide(v), Sums(**state))
+        with exactly(v.device):
+            keys = self._features(k, axis, "key")
+            y, sums = scan(self._features(q, axis, "query"), keys, self._wide(v), Sums(**state))
         return Answer(y.to(v.dtype), sums._asdict())
 
     def remember(self, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Remembered:
         """The sums over a whole sequence, as a state that queries may `recall` again and again."""
-        return total(self._features(k, axis, "key"), self._wide(v))._asdict(), {}
+        with exactly(v.device):
+            return total(self._features(k, axis, "key"), self._wide(v))._asdict(), {}
 
     def recall(self, q: Tensor, axis: Axis, memo: Any) -> Tensor:
-        return whole(self._features(q, axis, "query"), Sums(**memo)).to(q.dtype)
+        with exactly(q.device):
+            return whole(self._features(q, axis, "query"), Sums(**memo)).to(q.dtype)
 
     def state_shape(self, n: int) -> dict[str, tuple[int, ...]]:
         state = self.start(1, torch.zeros(0, device="meta"))

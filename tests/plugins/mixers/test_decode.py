@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 
 import pytest
@@ -219,3 +220,18 @@ def test_without_memory_or_data(name):
     assert counted.state_shape(N) == made(name).state_shape(N)
     shapes = {key: p.shape for key, p in counted.named_parameters()}
     assert shapes == {key: p.shape for key, p in made(name).named_parameters()}
+
+
+@every
+def test_half_precision(name):
+    """Whole or piece by piece, in bfloat16 or where autocast chooses it, answers stay near the exact ones."""
+    x, half = rows(3, N, C).float(), copy.deepcopy(made(name)).to(torch.bfloat16)
+
+    pieces, _ = in_unison(half, x.to(torch.bfloat16), [5, 6])
+    with torch.autocast("cpu", torch.bfloat16):
+        automatic = copy.deepcopy(made(name)).float()(x, Axis(range(N))).x
+
+    assert pieces.dtype == torch.bfloat16
+    near = whole(name).abs().max().item() * 0.05
+    torch.testing.assert_close(pieces.double(), whole(name), rtol=0, atol=near)
+    torch.testing.assert_close(automatic.double(), whole(name), rtol=0, atol=near)

@@ -96,6 +96,30 @@ def test_half_precision_sums_in_single_precision():
     torch.testing.assert_close(found.state["z"].double(), z, rtol=1e-6, atol=0)
 
 
+def test_automatic_half_precision_leaves_the_sums_alone():
+    made, x = mixer(attention(heads=H, score="linear"), C).float(), rows(1, 50, C).float()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = made(x, Axis(range(50)), made.start(1, x))
+        k, v = (layer(x).reshape(1, 50, H, D).double() for layer in (made.k, made.v))
+
+    assert found.x.dtype == torch.bfloat16
+    features = torch.where(k > 0, k + 1, k.exp())
+    s = torch.einsum("b n h r, b n h e -> b h r e", features, v)
+    torch.testing.assert_close(found.state["s"].double(), s, rtol=0, atol=1e-5)
+
+
+def test_padding_counts_for_nothing():
+    made, x = mixer(attention(heads=H, score="linear", position="rotary"), C, "none"), rows(3, N, C)
+    valid = torch.arange(N) < torch.tensor([N, 4, 0])[:, None]
+
+    found = made(torch.where(valid[..., None], x, 99.0), Axis(range(N), valid, total=N)).x
+
+    torch.testing.assert_close(found[:1], made(x[:1], Axis(range(N), total=N)).x, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found[1:2, :4], made(x[1:2, :4], Axis(range(4), total=4)).x, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found[2], made.out.bias.expand(N, C))
+
+
 def test_the_state_does_not_grow():
     made = mixer(attention(heads=H, kv_heads=G, score="linear", position="rotary"), C)
 
