@@ -96,6 +96,24 @@ class Windowed(Mixer):
         return (Visible(f"window {w}", 1, near.numpy(), True),)
 
 
+class TwoWindows(Windowed):
+    """Two heads; the second one, if faulty, is narrower than it says, and the first one hides that."""
+
+    def attend(self, x: Tensor, at: Tensor, rows: Tensor, there: Tensor, valid: Tensor, axis: Axis) -> Tensor:
+        q, k, v = (t.unflatten(-1, (2, -1)).transpose(1, 2) for t in (self.q(x), self.k(rows), self.v(rows)))
+        distance = at[:, None, :, None] - there[:, None, None, :]
+        reach = torch.tensor([self.w, 2 - (self.fault == "second head hides one")])[None, :, None, None]
+        allowed = (distance >= 0) & (distance <= reach) & valid[:, None, None, :]
+        weights = (q @ k.mT).masked_fill(~allowed, -torch.inf).softmax(-1).nan_to_num(0.0)
+        return self.out((weights @ v).transpose(1, 2).flatten(2))
+
+    def visible(self, n: int):
+        i, j = torch.arange(n)[:, None], torch.arange(n)
+        return tuple(
+            Visible(f"head {h}", 1, ((i - j <= w) & (j <= i)).numpy(), True) for h, w in enumerate((self.w, 2))
+        )
+
+
 class BlockMeans(Mixer):
     """Adds the mean of the finished blocks of f rows."""
 

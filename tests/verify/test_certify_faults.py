@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from small_models import BlockMeans, ReadsPooled, Windowed, subject
+from small_models import BlockMeans, ReadsPooled, TwoWindows, Windowed, subject
 
 from xcompose.diagnostics import Diagnostic, Note
 from xcompose.verify import alive, causal, decode, deterministic, gradients, padding, saving, spans
@@ -135,6 +135,19 @@ CASES = [
         ),
     ),
     Case(
+        "a group of heads behind another",
+        alive,
+        lambda: subject(mixers=lambda: [Windowed(), TwoWindows(fault="second head hides one")]),
+        error(
+            "XC072",
+            "model.layers.1",
+            "layer 1: mixer 'windowed' hides what it declares visible in head 1",
+            "output 16 may read row 14, but did not move when that row was replaced",
+            "measured: 15 of 48 declared pairs have no influence, of 17 positions",
+            "hint: in the plugin 'windowed', look for a mask that is one short: every dead pair is 2 apart",
+        ),
+    ),
+    Case(
         "more than declared",
         alive,
         lambda: subject("", "declares one less"),
@@ -167,7 +180,7 @@ CASES = [
             "XC072",
             "model",
             "token 15 does not reach output 16 of the model, though a path through the layers is declared",
-            "output 16 moved by 0 when token 15 was replaced",
+            "output 16 has a gradient of 0 with respect to token 15",
             "hint: no part does so alone: look at how the layers are joined, and at the output",
         ),
     ),

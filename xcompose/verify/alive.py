@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xcompose.attention.reads import Axis
 from xcompose.compose.parts import Embedding, Mixer, Source
+from xcompose.cost.flow import step
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.causal import two_texts
-from xcompose.verify.measure import gradients, moved, spread
-from xcompose.verify.rows import from_rows, last_axis
+from xcompose.verify.measure import moved
+from xcompose.verify.rows import last_axis, slopes
 from xcompose.verify.subject import Part, Subject, alone, axis_of, blame, outermost, parts_of, rows
 
 CODE = "XC072"
@@ -63,15 +64,59 @@ def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
     foreign = ~most & (change > FOREIGN) & ~np.eye(n, dtype=bool)
     if dead.any():
         return _dead(subject, part, sure, dead)
-    return _foreign(subject, part, foreign, change) if foreign.any() else None
+    return _foreign(subject, part, foreign, change) if foreign.any() else _groups(subject, part, x, other)
 
 
-def _dead(subject: Subject, part: Part, sure: np.ndarray, dead: np.ndarray) -> Diagnostic:
+def _groups(subject: Subject, part: Part, x: Tensor, other: Tensor) -> Diagnostic | None:
+    """Groups of heads, each by itself, so that none can hide behind another."""
+    mixer = part.module
+    assert isinstance(mixer, Mixer)
+    groups = mixer.visible(subject.n)
+    first, heads = 0, sum(group.heads for group in groups)
+    for group in groups:
+        own = slice(first, first + group.heads)
+        first += group.heads
+        if len(groups) == 1 or not group.exact or _of_heads(part, x, own, heads) is None:
+            continue
+        with torch.no_grad():
+            change = moved(lambda t, own=own: _of_heads(part, t, own, heads), x, other).numpy()  # type: ignore[misc]
+        matrix = np.asarray(group.matrix, dtype=bool)
+        dead = matrix & (change <= DEAD)
+        if dead.any():
+            return _dead(subject, part, matrix, dead, f" in {group.label}")
+    return None
+
+
+def _of_heads(part: Part, x: Tensor, own: slice, heads: int) -> Tensor | None:
+    """What some heads of a mixer answer, (b n width): their part of what its last linear layer gets.
+
+    None where the mixer does not end with a linear layer over its heads.
+    """
+    ran: list[tuple[Tensor, Tensor]] = []
+
+    def note(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        ran.append((inputs[0], out))
+
+    linear = [module for module in part.module.children() if isinstance(module, nn.Linear)]
+    handles = [module.register_forward_hook(note) for module in linear]
+    try:
+        with torch.no_grad():
+            answer = alone(part, x.shape[1])(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    written = next((given for given, out in ran if out is answer), None)
+    if written is None or written.shape[-1] % heads:
+        return None
+    return written.unflatten(-1, (heads, -1))[:, :, own].flatten(2)
+
+
+def _dead(subject: Subject, part: Part, sure: np.ndarray, dead: np.ndarray, where: str = "") -> Diagnostic:
     i, j = _first(dead)
     share = f"{int(dead.sum())} of {int(sure.sum())} declared pairs"
     # Nearest missing neighbours: a constant distance tells an edge that is one short from a part that is off.
     return subject.finding(
-        CODE, f"{part.place.title} hides what it declares visible", part.place,
+        CODE, f"{part.place.title} hides what it declares visible{where}", part.place,
         f"output {i} may read row {j}, but did not move when that row was replaced",
         measured=f"{share} have no influence, of {subject.n} positions",
         hint=f"in the plugin '{part.place.name}', look for {_suspect(sure, dead)}",
@@ -156,44 +201,41 @@ def reach(subject: Subject, n: int | None = None) -> tuple[np.ndarray, np.ndarra
             continue
         key = part.place.path or str(part.place.key)
         one[key] = one.get(key) or declared(part, n)
-        sure, most = (_step(a, b) for a, b in zip((sure, most), one[key], strict=True))
+        sure, most = step(sure, one[key][0]), step(most, one[key][1])
     return sure, most
 
 
-def _step(reached: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    # The residual stream keeps a row's own past; float32 products count paths exactly up to 2**24.
-    once = visible | np.eye(len(visible), dtype=bool)
-    return (once.astype(np.float32) @ reached.astype(np.float32)) > 0
-
-
 def _whole(subject: Subject, seed: int) -> list[Diagnostic]:
+    """Paths through all layers, by gradients; where there is none, tokens are replaced, for rows may be detached."""
     sure, most = reach(subject)
-    x, other = two_texts(subject, seed)
-    model = subject.model()
-    with torch.no_grad():
-        change = moved(lambda tokens: last_axis(subject.call(model, tokens).logits), x, other).numpy()
-    if len(change) != subject.n:
+    gradient, asked = slopes(subject, seed)
+    slope = gradient.numpy()
+    if len(asked) == 1 < subject.n:
         # One answer for the whole sequence: which rows it pools is the output's own affair.
-        sure, most = np.zeros_like(change, dtype=bool), most.any(0, keepdims=True)
-    asked = spread(len(change), 24)
-    run, embedded = from_rows(subject, seed)
-    weights = torch.randn(int(run(embedded).shape[-1]), generator=torch.Generator().manual_seed(seed)).double()
-    slope = gradients(run, embedded, asked, weights).numpy()
-    dead = sure[asked] & (change[asked] <= DEAD) & (slope <= NO_GRADIENT)
-    foreign = ~most & (change > FOREIGN)
+        sure, most = np.zeros((1, subject.n), dtype=bool), most.any(0, keepdims=True)
+    dead = sure[asked] & (slope <= NO_GRADIENT)
+    foreign = ~most[asked] & (slope > FOREIGN)
+    if dead.any():
+        dead = dead & (_whole_change(subject, seed)[asked] <= DEAD)
     if not dead.any() and not foreign.any():
         return []
     k, j = _first(dead) if dead.any() else _first(foreign)
-    i = asked[k] if dead.any() else k
     what = "does not reach" if dead.any() else "reaches"
     why = "a path through the layers is declared" if dead.any() else "no path through the layers is declared"
     return [
         subject.finding(
-            CODE, f"token {j} {what} output {i} of the model, though {why}", None,
-            f"output {i} moved by {change[i, j]:.2g} when token {j} was replaced",
+            CODE if dead.any() else BROKEN, f"token {j} {what} output {asked[k]} of the model, though {why}", None,
+            f"output {asked[k]} has a gradient of {slope[k, j]:.2g} with respect to token {j}",
             hint="no part does so alone: look at how the layers are joined, and at the output",
         )
     ]  # fmt: skip
+
+
+def _whole_change(subject: Subject, seed: int) -> np.ndarray:
+    x, other = two_texts(subject, seed)
+    model = subject.model()
+    with torch.no_grad():
+        return moved(lambda tokens: last_axis(subject.call(model, tokens).logits), x, other).numpy()
 
 
 def _first(matrix: np.ndarray) -> tuple[int, int]:

@@ -8,14 +8,12 @@ from torch import Tensor
 from xcompose.compose.parts import Causal, Embedding
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import gradients, moved, spread
-from xcompose.verify.rows import from_rows, last_axis
+from xcompose.verify.rows import ASKED, last_axis, slopes, weights_of
 from xcompose.verify.subject import Part, Subject, alone, blame, rows
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 """Largest change of a past output that is rounding."""
 GRADIENT = 1e-12
-ASKED = 24
-"""Outputs whose gradient is taken; futures are replaced at every position."""
 CODE = "XC070"
 
 
@@ -46,7 +44,7 @@ def kind(subject: Subject, seed: int = 0) -> Causal:
         return "none"
     if _ahead(_whole_moved(subject, seed), TOLERANCE[torch.float64]) is None:
         return "strict"
-    return "value" if _gradient_ahead(*_whole_gradient(subject, seed)) is None else "none"
+    return "value" if _gradient_ahead(*slopes(subject, seed)) is None else "none"
 
 
 def _part(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
@@ -56,7 +54,7 @@ def _part(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
         return None
     x = rows(part, subject.n, seed, torch.float64)
     asked = spread(subject.n, ASKED)
-    weights = _weights(part.dim, seed)
+    weights = weights_of(part.dim, seed)
     return _gradient_finding(subject, part, gradients(alone(part, subject.n, subject.source), x, asked, weights), asked)
 
 
@@ -139,7 +137,7 @@ def _whole(subject: Subject, seed: int) -> list[Diagnostic]:
         ahead = _ahead(matrix, TOLERANCE[torch.float64])
         if ahead:
             return [_finding(subject, None, matrix, ahead, torch.float64)]
-    finding = _gradient_finding(subject, None, *_whole_gradient(subject, seed))
+    finding = _gradient_finding(subject, None, *slopes(subject, seed))
     return [finding] if finding else []
 
 
@@ -148,17 +146,6 @@ def _whole_moved(subject: Subject, seed: int) -> Tensor:
     model = subject.model()
     with torch.no_grad():
         return moved(lambda tokens: last_axis(subject.call(model, tokens).logits), x, other, future=True)
-
-
-def _whole_gradient(subject: Subject, seed: int) -> tuple[Tensor, list[int]]:
-    run, x = from_rows(subject, seed)
-    asked = spread(subject.n, ASKED)
-    width = int(run(x).shape[-1])
-    return gradients(run, x, asked, _weights(width, seed)), asked
-
-
-def _weights(width: int, seed: int) -> Tensor:
-    return torch.randn(width, generator=torch.Generator().manual_seed(seed + 5), dtype=torch.float64)
 
 
 def two_texts(subject: Subject, seed: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from xcompose.compose.parts import Embedding
+from xcompose.verify.measure import gradients, spread
 from xcompose.verify.subject import Subject
+
+ASKED = 24
+"""Outputs whose gradient is taken; rows are replaced at every position."""
 
 
 def from_rows(subject: Subject, seed: int) -> tuple[Callable[[Tensor], Tensor], Tensor]:
@@ -43,6 +47,26 @@ def from_rows(subject: Subject, seed: int) -> tuple[Callable[[Tensor], Tensor], 
         call(None)
     assert caught, "the model embeds its tokens with no `Embedding`"
     return call, caught[0]
+
+
+def slopes(subject: Subject, seed: int) -> tuple[Tensor, list[int]]:
+    """The gradient of some outputs of the model with respect to every embedded row, and which outputs these are.
+
+    Taken once for a subject and seed; as `measure.gradients`.
+    """
+    key = ("slopes", seed)
+    if key not in subject.cache:
+        run, x = from_rows(subject, seed)
+        with torch.no_grad():
+            n, width = run(x).shape[1:3]
+        asked = spread(n, ASKED)
+        subject.cache[key] = gradients(run, x, asked, weights_of(width, seed)), asked
+    return subject.cache[key]
+
+
+def weights_of(width: int, seed: int) -> Tensor:
+    """(e), a random direction in which outputs are read."""
+    return torch.randn(width, generator=torch.Generator().manual_seed(seed + 5), dtype=torch.float64)
 
 
 def last_axis(out: Tensor) -> Tensor:
