@@ -144,16 +144,14 @@ class Attention(Mixer):
 
     def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q = self._asked(x)
-        if self.k is None:
-            return q, F.normalize(q, dim=-1), rearrange(self.v(x), "b n (g d) -> b n g d", g=self.kv_heads)
-        return q, *self._keys(x)
+        return q, *self._keys(x, q)
 
-    def _keys(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of rows (b n c), each (b n g d)."""
-        k = F.normalize(self._asked(x), dim=-1) if self.k is None else self.k(x)
-        if self.k is not None:
-            k = rearrange(k, "b n (g d) -> b n g d", g=self.kv_heads)
-        return k, rearrange(self.v(x), "b n (g d) -> b n g d", g=self.kv_heads)
+    def _keys(self, x: Tensor, q: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values of rows (b n c), each (b n g d); their queries are only needed where these are the keys."""
+        v = rearrange(self.v(x), "b n (g d) -> b n g d", g=self.kv_heads)
+        if self.k is None:
+            return F.normalize(self._asked(x) if q is None else q, dim=-1), v
+        return rearrange(self.k(x), "b n (g d) -> b n g d", g=self.kv_heads), v
 
     def _written(self, y: Tensor) -> Tensor:
         y = rearrange(y, "b n h d -> b n (h d)")
@@ -295,22 +293,24 @@ def refuse_with_kernel(
     options: AttentionOptions, context: Context, pattern: Pattern, memories: Mapping[str, Memory], terms: bool
 ) -> None:
     """A kernel is a sum over all keys: refuse what would need to know one key from another."""
-    score = context.name(options.score)
-    wrong: dict[str, tuple[str, str]] = {}
-    if not pattern.full:
-        wrong["pattern"] = ("a sum over keys has every key in it, so no pattern can leave one out", "leave pattern out")
-    if memories:
-        kind = next(iter(memories)).partition(" ")[0]
-        wrong[kind] = ("its sums already hold the whole past, slots beside them are not supported", f"{kind}=null")
-    if terms:
-        wrong["position"] = ("a sum over keys cannot add a bias to one product of query and key", "position=rotary")
-    if options.dropout:
-        wrong["dropout"] = ("a sum over keys has no single weights to drop", "dropout=0")
-    for name, (reason, fix) in wrong.items():
-        what = f"{name} {options.dropout}" if name == "dropout" else f"{name} '{context.name(getattr(options, name))}'"
-        raise PartError(
-            f"score '{score}' cannot be used with {what}", label=reason, fixes=(fix, "score=softmax"), option=name
-        )
+    kind = next(iter(memories), "").partition(" ")[0]
+    checks = (
+        (
+            not pattern.full, "pattern", "a sum over keys has every key in it, so no pattern can leave one out",
+            "leave pattern out",
+        ),
+        (
+            bool(memories), kind, "its sums already hold the whole past, slots beside them are not supported",
+            f"{kind}=null",
+        ),
+        (terms, "position", "a sum over keys cannot add a bias to one product of query and key", "position=rotary"),
+        (options.dropout > 0, "dropout", "a sum over keys has no single weights to drop", "dropout=0"),
+    )  # fmt: skip
+    for wrong, name, reason, fix in checks:
+        if wrong:
+            value = options.dropout if name == "dropout" else f"'{context.name(getattr(options, name))}'"
+            message = f"score '{context.name(options.score)}' cannot be used with {name} {value}"
+            raise PartError(message, label=reason, fixes=(fix, "score=softmax"), option=name)
 
 
 @hookimpl
