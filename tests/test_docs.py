@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.calling import call
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -16,6 +18,67 @@ def blocks(path: Path, language: str) -> list[tuple[str, str]]:
     """(title, code) of each fenced block of a language, in order."""
     found = re.findall(rf'^```{language}(?: title="([^"]+)")?\n(.*?)^```$', path.read_text(), re.MULTILINE | re.DOTALL)
     return [(title, code) for title, code in found]
+
+
+def commands(page: Path) -> list[tuple[str, str]]:
+    """(command, expected output) of each `console` block of a page, in order."""
+    found = []
+    for _, block in blocks(page, "console"):
+        for piece in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = piece.partition("\n")
+            found.append((command, output.strip("\n")))
+    return found
+
+
+def fits(expected: list[str], said: list[str]) -> bool:
+    """Whether lines are as expected; `...` stands for anything, on a line of its own for any lines."""
+    if not expected:
+        return not said
+    first, *rest = expected
+    if first == "...":
+        return any(fits(rest, said[count:]) for count in range(len(said) + 1))
+    wanted = ".*".join(re.escape(piece.strip()) for piece in first.strip().split("..."))
+    return bool(said) and re.fullmatch(wanted, said[0].strip()) is not None and fits(rest, said[1:])
+
+
+def test_lines_fit_as_a_reader_understands_them():
+    said = ["one", "  two    three", "four"]
+
+    assert fits(["one", "...", "four"], said)
+    assert fits(["...", "  two ... three", "..."], said)
+    assert fits(["one", "two ...", "four"], said)
+    assert not fits(["one", "four"], said)
+    assert not fits(["one", "..."], ["another"])
+    assert not fits(["one", "two ... four", "four"], said)
+
+
+def test_the_quickstart_prints_what_it_shows(tmp_path, monkeypatch):
+    page, code = ROOT / "docs" / "quickstart.md", 0
+    (tmp_path / "specs").symlink_to(ROOT / "specs")
+    for title, text in blocks(page, "yaml"):
+        (tmp_path / title).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "140")
+    for command, expected in commands(page):
+        if command == "echo $?":
+            assert expected == str(code)
+            continue
+        called = call(command)
+        code = called.code
+        assert fits(expected.split("\n"), called.said.split("\n")), f"$ {command}\n{called.said}"
+        assert code < 2 or expected.startswith("error: "), called.said
+    for file in ("picture.png", "bench.svg", "runs/mine/model.safetensors", "runs/layers/report.html"):
+        assert (tmp_path / file).stat().st_size > 0
+
+
+def test_the_quickstart_shows_every_command():
+    from xcompose.cli import main
+
+    main.add_commands()
+    names = {command.name for command in main.app.registered_commands}
+    shown = {command.split()[1] for command, _ in commands(ROOT / "docs" / "quickstart.md") if command != "echo $?"}
+
+    assert names - shown == {"quickstart"}  # which `make quickstart` runs
 
 
 @pytest.fixture
@@ -56,7 +119,7 @@ def test_the_test_of_the_docs_is_green(plugin_folder, monkeypatch):
     assert "1 passed" in tested.stdout
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/write-a-plugin.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/write-a-plugin.md"])
 def test_python_without_a_title_runs(page, monkeypatch):
     monkeypatch.chdir(ROOT)
     codes = [code for title, code in blocks(ROOT / page, "python") if not title]

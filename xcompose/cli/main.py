@@ -21,7 +21,10 @@ app = typer.Typer(
 )
 
 
-def _add_commands() -> None:
+def add_commands() -> None:
+    """Give the application its commands, once."""
+    if app.registered_commands:
+        return
     from xcompose.cli import (
         bench,
         build,
@@ -52,8 +55,7 @@ def _add_commands() -> None:
 
 def main() -> None:
     """Run the command line. Exit code 0: fine; 1: findings; 2: wrong usage or an internal error."""
-    if not app.registered_commands:
-        _add_commands()
+    add_commands()
     try:
         app()
     except common.SpecError as error:

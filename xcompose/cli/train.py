@@ -42,7 +42,7 @@ def run(
 ) -> None:
     """Train a spec's model. The run's folder gets the frozen spec, weights, figures, a plot and checkpoints."""
     from xcompose import registry
-    from xcompose.spec import load
+    from xcompose.spec import load, train_settings
     from xcompose.train.run import train
 
     known = registry.load()
@@ -51,7 +51,8 @@ def run(
         how = load(recipe, catalogue=known.catalogue)
         resolved = attrs.evolve(resolved, task=how.task, train=how.train)
     if budget:
-        resolved = attrs.evolve(resolved, train={**resolved.train, "budget": read_budget(budget)})
+        settings = {**train_settings(resolved, known.catalogue), "budget": read_budget(budget)}
+        resolved = attrs.evolve(resolved, train=settings)
     print_plugin_problems()
     result = train(
         resolved,
