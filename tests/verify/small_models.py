@@ -262,8 +262,11 @@ class Small(nn.Module):
     def run(self, tokens: Tensor, valid: Tensor | None, state: State | None) -> ModelOut:
         b, n = tokens.shape
         time = torch.zeros(b, dtype=torch.long) if state is None else state.time
-        ranged = state is None or bool((time == time[0]).all())
-        at = range(int(time[0]), int(time[0]) + n) if ranged else time[:, None] + torch.arange(n)
+        if state is None:
+            at = range(n)
+        else:
+            together = bool((time == time[0]).all())
+            at = range(int(time[0]), int(time[0]) + n) if together else time[:, None] + torch.arange(n)
         axis = Axis(at, valid, total=None if self.causal else n)
         x = self.embedding(tokens) + self.hidden
         x = x if valid is None else x * valid[..., None]

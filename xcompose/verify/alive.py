@@ -212,11 +212,11 @@ def _whole(subject: Subject, seed: int) -> list[Diagnostic]:
     slope = gradient.numpy()
     if len(asked) == 1 < subject.n:
         # One answer for the whole sequence: which rows it pools is the output's own affair.
-        sure, most = np.zeros((1, subject.n), dtype=bool), most.any(0, keepdims=True)
-    dead = sure[asked] & (slope <= NO_GRADIENT)
+        sure, most = np.zeros((1, subject.n), dtype=bool), np.any(most, axis=0, keepdims=True)
+    dead: np.ndarray = np.logical_and(sure[asked], slope <= NO_GRADIENT)
     foreign = ~most[asked] & (slope > FOREIGN)
     if dead.any():
-        dead = dead & (_whole_change(subject, seed)[asked] <= DEAD)
+        dead = np.logical_and(dead, _whole_change(subject, seed)[asked] <= DEAD)
     if not dead.any() and not foreign.any():
         return []
     k, j = _first(dead) if dead.any() else _first(foreign)

@@ -13,6 +13,7 @@ from xcompose.verify.measure import distance
 from xcompose.verify.subject import Subject
 
 CODE = "XC079"
+Run = Callable[[Any, Tensor, dict[str, Tensor]], Tensor]
 TOLERANCE = 1e-4
 
 
@@ -22,21 +23,25 @@ def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
     return [f for f in (*found, _tried(subject, seed, "torch.export", _exported)) if f]
 
 
-def _compiled(model: Any, tokens: Tensor) -> Tensor:
+def _compiled(model: Any, tokens: Tensor, more: dict[str, Tensor]) -> Tensor:
     torch._dynamo.reset()
-    return torch.compile(model, fullgraph=True, backend="aot_eager")(tokens).logits
+    # The back end of the compiler proper takes minutes and a C++ compiler; the graph is what the model must allow.
+    return torch.compile(model, fullgraph=True, backend="aot_eager")(tokens, **more).logits
 
 
-def _exported(model: Any, tokens: Tensor) -> Tensor:
-    return torch.export.export(model, (tokens,)).module()(tokens).logits
+def _exported(model: Any, tokens: Tensor, more: dict[str, Tensor]) -> Tensor:
+    return torch.export.export(model, (tokens,), more).module()(tokens, **more).logits
 
 
-def _tried(subject: Subject, seed: int, name: str, run: Callable[[Any, Tensor], Tensor]) -> Diagnostic | None:
+def _tried(
+    subject: Subject, seed: int, name: str, run: Callable[[Any, Tensor, dict[str, Tensor]], Tensor]
+) -> Diagnostic | None:
     model, tokens = subject.model(torch.float32), subject.tokens(2, seed)
+    more = {"source": subject.other(2)} if subject.source else {}
     with torch.no_grad():
         plain = subject.call(model, tokens).logits
         try:
-            other = run(model, tokens)
+            other = run(model, tokens, more)
         except Exception as error:  # whatever a compiler raises is its verdict on the model
             reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
             return subject.finding(
