@@ -61,7 +61,7 @@ def test_a_spec_that_uses_it_passes_every_certificate(installed, tmp_path):
 
 
 def test_its_own_tests_are_green(installed, tmp_path):
-    tested = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(PACKAGE / "tests"), cwd=tmp_path)
+    tested = run(installed, "-m", "pytest", "-p", "no:cacheprovider", str(PACKAGE / "tests"), cwd=tmp_path)
 
     assert tested.returncode == 0, tested.stdout
     assert "2 passed" in tested.stdout

@@ -65,7 +65,7 @@ def run(
     asked = cases or list(DEFAULTS)
     specs = [case for case in asked if ".xc.yaml" in case]
     if specs and len(specs) < len(asked):
-        raise usage_error("mixers and whole models are not told by one table", "bench them apart")
+        raise usage_error("mixers and whole models do not go into one table", "bench them apart")
     layer = {"type": type_, "dim": dim, "heads": heads, "length": max(ns), "layers": 1}
     made = [_model_case(s, batch) for s in specs] if specs else _mixer_cases(asked, layer, batch, min(ns))
     result = run_bench(made, ns, backward=backward, repeats=repeats)

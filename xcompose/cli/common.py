@@ -76,7 +76,7 @@ def read_length(text: str, option: str) -> int:
     try:
         n = parse_length(text.strip())
     except Problem as problem:
-        raise usage_error(f"{option}: {problem.message}", "; ".join(problem.fixes)) from problem
+        raise usage_error(f"{option}: {problem.message}", "; ".join(problem.fixes) or f"{option} 1Ki") from problem
     if n < 1:
         raise usage_error(f"{option}: a length is at least 1", f"{option} 1Ki")
     return n
@@ -106,4 +106,4 @@ def read_budget(text: str) -> Budget:
     try:
         return parse_budget(text)
     except Problem as problem:
-        raise usage_error(f"--budget: {problem.message}", "; ".join(problem.fixes)) from problem
+        raise usage_error(f"--budget: {problem.message}", "; ".join(problem.fixes) or "--budget 2min") from problem

@@ -57,7 +57,7 @@ def main() -> None:
     """Run the command line. Exit code 0: fine; 1: findings; 2: wrong usage or an internal error."""
     add_commands()
     try:
-        app()
+        app(prog_name="xcompose")
     except common.SpecError as error:
         common.print_findings(error.diagnostics)
         sys.exit(1)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import acme_mean
 import torch
 from acme_mean.mean import Mean, MeanOptions
 
 import xcompose as xc
 from xcompose.api import Axis, Context
+
+SPEC = Path(acme_mean.__file__).parent / "specs" / "mean.xc.yaml"
 
 
 def test_slots_are_the_means_of_their_blocks():
@@ -23,7 +28,7 @@ def test_slots_are_the_means_of_their_blocks():
 
 
 def test_the_shipped_spec_generates_as_it_is_trained():
-    model = xc.build("package:acme_mean/specs/mean@tiny").double().eval()
+    model = xc.build(f"{SPEC}@tiny").double().eval()
     tokens = torch.randint(256, (2, 19))
     whole = model(tokens).logits
 
