@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from xcompose.attention.checks import between_clocks as between_clocks
     from xcompose.attention.checks import prefix_stable as prefix_stable
     from xcompose.attention.checks import selection as selection
+    from xcompose.attention.checks import silent_query as silent_query
     from xcompose.attention.checks import spans_are_prefix as spans_are_prefix
     from xcompose.attention.kernel import KernelSums as KernelSums
     from xcompose.attention.layer import Everything as Everything
@@ -111,7 +112,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "xcompose.attention.attend": ("attend",),
     "xcompose.attention.learned": ("LearnedPattern", "SortedTiles", "Tags"),
-    "xcompose.attention.checks": ("between_clocks", "prefix_stable", "selection", "spans_are_prefix"),
+    "xcompose.attention.checks": ("between_clocks", "prefix_stable", "selection", "silent_query", "spans_are_prefix"),
     "xcompose.attention.kernel": ("KernelSums",),
     "xcompose.attention.layer": ("Everything", "SoftmaxReads", "head_groups"),
     "xcompose.decode.cache": ("append", "drop", "empty_cache", "kept"),

@@ -11,7 +11,7 @@ Paper    Vaswani et al., Attention Is All You Need, NeurIPS 2017, arXiv:1706.037
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from einops import rearrange
@@ -43,8 +43,12 @@ from xcompose.api import (
     options,
     prefix_stable,
     selection,
+    silent_query,
     spans_are_prefix,
 )
+
+SHORT = 32
+"""A sequence of this length shows every query that may read nothing: the first ones, whose past is short."""
 
 
 @options
@@ -77,6 +81,8 @@ class AttentionOptions:
     """What products are divided by: the root of d, the root of c, or nothing."""
     out: bool = option(True)
     """Whether the heads are mixed by an output projection."""
+    silence: Literal["refuse", "zero"] = option("refuse")
+    """A query that may read nothing at all: refused when the model is composed, or answered by zero."""
 
 
 class Attention(Mixer):
@@ -217,10 +223,10 @@ def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, in
             "nothing is left to read: the pattern reads no token, and there is no memory",
             option="pattern", fixes=("memory=conv(3)", "pattern=dense"),
         )  # fmt: skip
+    if options.silence == "refuse":
+        refuse_silence(options, context, [(pattern, None), *((m.pattern, m) for m in memories.values())], h)
     scale = {"head": d**-0.5, "dim": context.dim**-0.5, "none": 1.0}[options.scale]
-    return SoftmaxReads(
-        groups, memories, position, (g, d, d), scale=scale, causal=causal, dropout=options.dropout
-    )
+    return SoftmaxReads(groups, memories, position, (g, d, d), scale=scale, causal=causal, dropout=options.dropout)
 
 
 def acts_inside(position: Position) -> bool:
@@ -269,24 +275,38 @@ def refuse_pattern(options: AttentionOptions, context: Context, pattern: Pattern
         raise PartError(f"a decoder cannot use pattern '{name}'", label=reason, fixes=fixes, option="pattern")
 
 
-def refuse_memories(
-    options: AttentionOptions, context: Context, memories: Mapping[str, Memory], causal: bool
-) -> None:
+def refuse_memories(options: AttentionOptions, context: Context, memories: Mapping[str, Memory], causal: bool) -> None:
     """Refuse slots that would show the future, and patterns of slots that ask for the end."""
     if not causal:
         return
     for name, memory in memories.items():
         kind = name.partition(" ")[0]
         reason = (
-            spans_are_prefix(memory.spans)
-            or prefix_stable(memory.pattern)
-            or selection(memory.pattern, context.causal)
+            spans_are_prefix(memory.spans) or prefix_stable(memory.pattern) or selection(memory.pattern, context.causal)
         )
         if reason:
             raise PartError(
                 f"a decoder cannot use {kind} '{context.name(getattr(options, kind))}'", label=reason,
                 fixes=("use it in an encoder", "a causal summary: conv(3)"), option=kind,
             )  # fmt: skip
+
+
+def refuse_silence(
+    options: AttentionOptions, context: Context, reads: Sequence[tuple[Pattern, Memory | None]], heads: int
+) -> None:
+    """Refuse what leaves a query without any key: the layer says nothing there, and no test of leaks would find it."""
+    n = min(SHORT, context.length or SHORT)
+    causal = context.role == "self" and context.causal != "none"
+    slots = [(pattern, None if memory is None else memory.spans(n)) for pattern, memory in reads]
+    if reason := silent_query(slots, n, causal, heads):
+        kind = "memory" if reads[0][0].empty else "pattern"
+        raise PartError(
+            f"{kind} '{context.name(getattr(options, kind))}' leaves queries without a key", label=reason, option=kind,
+            fixes=(
+                "add the query itself: ... | window(0)", "add a slot that is always there: conv(3, null=learned)",
+                "silence=zero, if an answer of zero is meant",
+            ),
+        )  # fmt: skip
 
 
 def refuse_with_kernel(

@@ -122,7 +122,7 @@ class TestGrowth:
             ("attention(score=linear), attention", "O(n)"),
             ("attention(recurrence=segments(100, memory=300), position=none)", "O(1)"),
             ("attention(pattern=blocks(1000))", "O(1)"),
-            ("attention(pattern=none, memory=conv(3))", "O(n)"),
+            ("attention(pattern=none, memory=conv(3, null=zero))", "O(n)"),
         ],
     )
     def test_of_the_state(self, layers, expected):

@@ -30,7 +30,8 @@ def pattern(name: str, **given: Any) -> Any:
 
 
 def attention(**given: Any) -> Any:
-    """Options of an attention mixer; slots may be given by name."""
+    """Options of an attention mixer; slots may be given by name. Queries without a key are let through."""
+    given.setdefault("silence", "zero")
     for kind in ("score", "memory", "recurrence", "position", "pattern"):
         if isinstance(given.get(kind), str):
             given[kind] = part(kind, given[kind])

@@ -318,6 +318,31 @@ class TestRefused:
             ("use it in an encoder", "a causal summary: conv(3)"), "memory",
         )  # fmt: skip
 
+    @pytest.mark.parametrize(
+        ("slots", "option", "name", "reason"),
+        [
+            (
+                {"pattern": pattern("random", count=2, block=1)}, "pattern", "random",
+                "query 0 may read no key at all (6 of 192 queries read nothing)",
+            ),
+            (
+                {"pattern": "none", "memory": part("memory", "conv", factor=3)}, "memory", "conv",
+                "query 0 may read no key at all (12 of 192 queries read nothing)",
+            ),
+        ],
+        ids=["random", "conv"],
+    )  # fmt: skip
+    def test_queries_without_a_key(self, slots, option, name, reason):
+        options = attention(heads=H, silence="refuse", **slots)
+
+        assert refusal(options) == refused(
+            f"{option} '{name}' leaves queries without a key", reason,
+            (
+                "add the query itself: ... | window(0)", "add a slot that is always there: conv(3, null=learned)",
+                "silence=zero, if an answer of zero is meant",
+            ), option,
+        )  # fmt: skip
+
     def test_a_pattern_that_counts_from_the_end_in_a_decoder(self):
         options = attention(heads=H, pattern=pattern("global", first=1, last=2))
 
