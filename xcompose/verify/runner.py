@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +106,11 @@ class Checker:
     def check(self, reference: str, sets: tuple[str, ...] = (), *, suggest: bool = False) -> SpecReport:
         """Run one spec through the stages."""
         run = _Run(self, reference, sets)
-        for stage in self.stages:
-            if not run.through(stage):
-                break
-        return run.report(suggest)
+        with _one_thread():
+            for stage in self.stages:
+                if not run.through(stage):
+                    break
+            return run.report(suggest)
 
     def measured(self, subject: Subject, stage: str, certificates: Iterable[Certificate]) -> _Measured:
         """What certificates find about a subject; taken from memory where an equal one was measured before."""
@@ -120,6 +122,17 @@ class Checker:
         made = _Measured(tuple(findings), results)
         self._measured.append((subject.cache["key"], subject.n, stage, made))
         return made
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Certificates run many small operations, and threads that wait for each other take several times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @attrs.frozen
