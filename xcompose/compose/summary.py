@@ -76,7 +76,11 @@ class Summary:
     file: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        return attrs.asdict(self)
+        return attrs.asdict(self, value_serializer=_plain)
+
+
+def _plain(owner: Any, field: Any, value: Any) -> Any:
+    return [choice._asdict() for choice in value] if field is not None and field.name == "executors" else value
 
 
 def summarise(model: Model, *, explain: bool = False, registry: Registry | None = None) -> Summary:
