@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import time
@@ -14,7 +13,7 @@ import attrs
 import typer
 
 from xcompose.cli.common import console, print_findings, read_budget, usage_error
-from xcompose.cli.workers import Job, reasonable
+from xcompose.cli.workers import Job, cores, reasonable
 
 if TYPE_CHECKING:
     from xcompose.compare.candidates import Candidate, Recipe
@@ -85,9 +84,10 @@ def environment() -> None:
     """Step 1: what this runs on."""
     import torch
 
-    cores = len(os.sched_getaffinity(0))
     graphics = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    _step(1, "environment", f"Python {platform.python_version()}, torch {torch.__version__}, {cores} cores, {graphics}")
+    _step(
+        1, "environment", f"Python {platform.python_version()}, torch {torch.__version__}, {cores()} cores, {graphics}"
+    )
 
 
 def check_specs(specs: Path) -> bool:

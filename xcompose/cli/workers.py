@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,13 +36,18 @@ class Job:
     suggest: bool = False
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def reasonable(wanted: int, files: int) -> int:
     """How many processes to start: as many as wanted (0: one a core), but no more than files or memory allow."""
     from xcompose.compose.room import free_bytes
 
     free = free_bytes()
     room = files if free is None else max(1, free // EACH)
-    return max(1, min(wanted or len(os.sched_getaffinity(0)), files, room))
+    return max(1, min(wanted or cores(), files, room))
 
 
 def check_at_once(references: Sequence[str], job: Job, processes: int, done: Callable[[str], None]) -> Report:
@@ -140,7 +146,7 @@ def _dead(reference: str, code: int | None) -> SpecReport:
         how = "killed, most likely for want of memory" if -code == signal.SIGKILL else signal.Signals(-code).name
     finding = Diagnostic(
         DIED, f"the process that checked '{reference}' died: {how}", spec=name,
-        fixes=("xcompose check -j 1 on this file alone, with a smaller variant 'tiny' if memory is short",),
+        fixes=("xcompose check -j 1 on it alone, with a smaller variant 'tiny' if memory is short",),
     )  # fmt: skip
     return SpecReport(name, reference.partition("@")[0], (Stage("parse", "failed", remark="died"),), (finding,))
 
