@@ -33,9 +33,7 @@ def test_a_process_that_dies_is_a_finding_about_its_file(worker):
     assert finding.message == (
         "the process that checked 'mine.xc.yaml@dense' died: killed, most likely for want of memory"
     )
-    assert finding.fixes == (
-        "xcompose check -j 1 on this file alone, with a smaller variant 'tiny' if memory is short",
-    )
+    assert finding.fixes == ("xcompose check -j 1 on it alone, with a smaller variant 'tiny' if memory is short",)
     assert worker.at is None
     assert worker.process.is_alive()
     assert worker.process.pid != first
