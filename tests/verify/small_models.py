@@ -64,6 +64,8 @@ class Windowed(Mixer):
             weights = weights * (1 + (rows.sum((1, 2), keepdim=True) > 0).to(x))
         if self.fault == "statistic over time":
             weights = weights / (1 + rows.abs().amax((1, 2), keepdim=True))
+        if self.fault == "works more in truth" and not x.is_meta:
+            weights = weights @ torch.eye(rows.shape[1]).to(x)
         out = self.out(weights @ self.v(rows))
         if self.fault == "gradient stopped":
             out = self.out((weights @ self.v(rows)).detach())
@@ -87,7 +89,8 @@ class Windowed(Mixer):
         return Mixed(out, {"x": kept, "at": there.gather(1, order)})
 
     def state_shape(self, n: int):
-        return {"x": (min(n, self.w), DIM), "at": (min(n, self.w),)}
+        kept = min(n, self.w + (self.fault == "says too much"))
+        return {"x": (kept, DIM), "at": (kept,)}
 
     def visible(self, n: int):
         i, j = torch.arange(n)[:, None], torch.arange(n)

@@ -9,7 +9,7 @@ import pytest
 from small_models import BlockMeans, ReadsPooled, TwoWindows, Windowed, subject
 
 from xcompose.diagnostics import Diagnostic, Note
-from xcompose.verify import alive, causal, decode, deterministic, gradients, padding, saving, spans
+from xcompose.verify import alive, causal, decode, deterministic, gradients, padding, saving, spans, work
 from xcompose.verify.subject import Subject
 
 AGAIN = "again: xcompose check small.xc.yaml --seed 3"
@@ -251,7 +251,31 @@ CASES = [
             "model.layers.1",
             "layer 1: mixer 'windowed' keeps more than it says",
             "after 5 tokens its state holds 35 numbers a sequence; `state_shape` says 28",
-            "hint: in the plugin 'windowed', drop what no later query reads, or say what is kept",
+            "hint: in the plugin 'windowed', drop what no later query reads, and say what is kept",
+        ),
+    ),
+    Case(
+        "a state smaller than said",
+        decode,
+        lambda: subject("", "says too much"),
+        error(
+            "XC078",
+            "model.layers.1",
+            "layer 1: mixer 'windowed' keeps less than it says",
+            "after 5 tokens its state holds 28 numbers a sequence; `state_shape` says 35",
+            "hint: in the plugin 'windowed', drop what no later query reads, and say what is kept",
+        ),
+    ),
+    Case(
+        "work that is not counted",
+        work,
+        lambda: subject("", "works more in truth"),
+        error(
+            "XC078",
+            "model",
+            "the model does other work than is counted",
+            "42,262 FLOPs in a real pass of 17 tokens, 32,436 counted on the meta device",
+            "hint: a part that asks where its tensors are, or work that no operator shows",
         ),
     ),
     Case(

@@ -6,14 +6,14 @@ import pytest
 import torch
 from small_models import SOUND, BlockMeans, ReadsPooled, Small, TwoWindows, Windowed, subject
 
-from xcompose.verify import alive, causal, decode, deterministic, gradients, padding, saving, spans
+from xcompose.verify import alive, causal, decode, deterministic, gradients, padding, saving, spans, work
 from xcompose.verify.decode import cuts
 from xcompose.verify.measure import gradients as slopes
 from xcompose.verify.measure import moved, spread
 from xcompose.verify.padding import layouts
 from xcompose.verify.subject import redraw
 
-CERTIFICATES = [spans, causal, alive, padding, decode, gradients, deterministic, saving]
+CERTIFICATES = [spans, causal, alive, padding, decode, gradients, deterministic, saving, work]
 named = {"ids": lambda c: c.__name__.rpartition(".")[2]}
 
 

@@ -18,7 +18,7 @@ from xcompose.registry import Registry, load
 from xcompose.spec import files as files_of_specs
 from xcompose.spec import resolve
 from xcompose.spec.model import Spec
-from xcompose.verify import alive, causal, decode, deterministic, expect, gradients, padding, saving, sizes, spans
+from xcompose.verify import alive, causal, decode, deterministic, expect, gradients, padding, saving, sizes, spans, work
 from xcompose.verify.blame import raised
 from xcompose.verify.facts import Facts
 from xcompose.verify.results import OPTIONAL, STAGES, Report, SpecReport, Stage, Status, failed
@@ -28,7 +28,7 @@ Certificate = Callable[[Subject, int], list[Diagnostic]]
 CONTRACTS: tuple[Certificate, ...] = (
     spans.certify, causal.certify, alive.certify, padding.certify, decode.certify,
 )  # fmt: skip
-NUMERICS: tuple[Certificate, ...] = (gradients.certify, deterministic.certify, saving.certify)
+NUMERICS: tuple[Certificate, ...] = (gradients.certify, deterministic.certify, saving.certify, work.certify)
 TINY = "tiny"
 UNMEASURED = "XC060"
 
