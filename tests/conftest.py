@@ -5,3 +5,6 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for the processes that tests start
+
+collect_ignore = ["third_party"]
+"""A package of its own, whose tests run where it is installed: see test_third_party.py."""

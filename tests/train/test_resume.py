@@ -99,7 +99,7 @@ model:
   dropout: 0.2
   residual: reversible
   layers:
-    - attention(pattern=heads(3*window(3), random(2)))
+    - attention(pattern=heads(3*window(3), random(2) | window(0)))
     - attention(score=linear)
 task: lm
 train: {budget: 8 steps, batch: 2, length: 16, lr: 1e-2, save: {every: 3}, recompute: true}
