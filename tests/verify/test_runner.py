@@ -161,5 +161,5 @@ def test_reports_are_data_too():
     assert data["ok"] is False
     assert data["specs"][0]["stages"][1] == {"name": "build", "status": "failed", "seconds": 1.0, "remark": "expect"}
     assert one.line() == "a   parse ✓  build ✗ (expect)   1.5 s"
-    assert report.table() == "a   parse ✓  build ✗ (expect)   1.5 s\n1 others   ✓"
+    assert report.table() == "a   parse ✓  build ✗ (expect)   1.5 s\n1 other   ✓"
     assert report.summary() == "2 specs: 1 finding in 1 spec"

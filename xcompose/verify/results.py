@@ -98,7 +98,8 @@ class Report:
         lines = [spec.line(width) for spec in shown]
         others = len(self.specs) - len(shown)
         if others:
-            lines.append((f"{others} others" if shown else _specs(others)).ljust(width) + "   ✓")
+            rest = f"{others} other{'' if others == 1 else 's'}" if shown else _specs(others)
+            lines.append(rest.ljust(width) + "   ✓")
         return "\n".join(lines)
 
     def summary(self) -> str:
