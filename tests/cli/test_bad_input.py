@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.cli.calling import call
-from xcompose.compose import room
+from xcompose.compose import room, weights
 
 BUDGET = "expected a budget such as 200 steps, 3 epochs, 2M tokens, 60 trials, 90s, 2min or 3h"
 
@@ -181,11 +180,11 @@ def test_a_full_disk_loses_nothing(monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(1, 1, 0))
+    monkeypatch.setattr(weights, "_room", lambda place: 0)
     assert told("xcompose freeze mine.xc.yaml -o frozen.xc.yaml") == (
         "error[XC089]: cannot write frozen.xc.yaml: no space left on device\n"
         " --> nothing was left behind\n"
-        "  = fix: make room (77.7 GiB is free there), or write somewhere else"
+        "  = fix: make room (0 B is free there), or write somewhere else"
     )
     assert {p: p.read_bytes() for p in kept} == kept
     assert sorted(p.name for p in Path().iterdir()) == ["mine.xc.yaml", "runs"]
@@ -269,6 +268,20 @@ def test_a_run_that_is_none():
         (
             "xcompose train mine.xc.yaml --budget soon",
             f"error: --budget: {BUDGET}, found 'soon'\n  = fix: --budget 2min",
+        ),
+        (
+            "xcompose train mine.xc.yaml --budget '3 trials'",
+            "error[XC030]: a budget of trials is for a search, not for training\n"
+            " --> train.budget\n"
+            "  = fix: a number of steps, epochs or tokens, or a time: 2min",
+        ),
+        (
+            "xcompose train mine.xc.yaml --accelerator tpu",
+            "error: --accelerator: there is no 'tpu'\n  = fix: auto | cpu | gpu",
+        ),
+        (
+            "xcompose bench mine.xc.yaml --lengths 128",
+            "error: none of these models takes 128 tokens\n  = fix: --lengths 64",
         ),
         ("xcompose new mine", "error: mine.xc.yaml exists already and stays as it is\n  = fix: choose another name"),
         ("xcompose new nowhere/mine", "error: the folder nowhere does not exist\n  = fix: mkdir -p nowhere"),

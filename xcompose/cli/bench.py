@@ -68,6 +68,8 @@ def run(
         raise usage_error("mixers and whole models do not go into one table", "bench them apart")
     layer = {"type": type_, "dim": dim, "heads": heads, "length": max(ns), "layers": 1}
     made = [_model_case(s, batch) for s in specs] if specs else _mixer_cases(asked, layer, batch, min(ns))
+    if all(case.longest is not None and case.longest < min(ns) for case in made):
+        raise usage_error(f"none of these models takes {min(ns)} tokens", f"--lengths {made[0].longest}")
     result = run_bench(made, ns, backward=backward, repeats=repeats)
     if plot is not None:
         result.plot(plot)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
+ACCELERATORS = ("auto", "cpu", "gpu")
 PICTURES = (".png", ".svg")
 SPEC_HELP = "FILE.xc.yaml, with @VARIANT or @A+B if wanted"
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help=SPEC_HELP)]
@@ -107,3 +108,17 @@ def read_budget(text: str) -> Budget:
         return parse_budget(text)
     except Problem as problem:
         raise usage_error(f"--budget: {problem.message}", "; ".join(problem.fixes) or "--budget 2min") from problem
+
+
+def refuse_accelerator(name: str) -> None:
+    """Refuse a machine that does not exist, or is not here.
+
+    Raises:
+        Exit: it is neither auto, cpu nor gpu; or a GPU is wanted and torch has none.
+    """
+    import torch
+
+    if name not in ACCELERATORS:
+        raise usage_error(f"--accelerator: there is no '{name}'", " | ".join(ACCELERATORS))
+    if name == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise usage_error("--accelerator: torch finds no GPU here", "--accelerator cpu")

@@ -17,6 +17,7 @@ from xcompose.cli.common import (
     print_json,
     print_plugin_problems,
     read_budget,
+    refuse_accelerator,
     usage_error,
 )
 
@@ -57,6 +58,7 @@ def run(
     from xcompose.train.run import require_extra
 
     require_extra()
+    refuse_accelerator(accelerator)
     references, values = _split(words, vary)
     known = registry.load()
     varied = (vary, values) if vary else None

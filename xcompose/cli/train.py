@@ -19,6 +19,7 @@ from xcompose.cli.common import (
     print_json,
     print_plugin_problems,
     read_budget,
+    refuse_accelerator,
 )
 
 EXAMPLE = "Example:  xcompose train specs/beyond/window-then-linear.xc.yaml@tiny --budget 2min"
@@ -45,6 +46,7 @@ def run(
     from xcompose.spec import load, train_settings
     from xcompose.train.run import train
 
+    refuse_accelerator(accelerator)
     known = registry.load()
     resolved = load(spec, set_ or (), catalogue=known.catalogue)
     if recipe:

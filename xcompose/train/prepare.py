@@ -43,6 +43,13 @@ def prepare(spec: Spec, data: Path | None, registry: Registry | None = None) -> 
     model_node, task_node = _both(spec)
     how = train_settings(spec, registry.catalogue)
     settings = Settings.of(how, model_node.options.get("length"))
+    if settings.unit == "trials":
+        raise SpecError(
+            Diagnostic(
+                "XC030", "a budget of trials is for a search, not for training", path="train.budget", spec=spec.name,
+                fixes=("a number of steps, epochs or tokens, or a time: 2min",), stage="train",
+            )
+        )  # fmt: skip
     model = build_model(spec, seed=settings.seed, registry=registry)
     for stack in model.stacks().values():
         stack.recompute = settings.recompute
