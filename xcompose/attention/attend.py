@@ -62,6 +62,9 @@ def attend(reads: Sequence[Read], *, dropout: float = 0.0, training: bool = Fals
     filled = [read for read in reads if read.slots.k.shape[1]]
     if not filled or not reads[0].q.numel():
         return nothing(reads)
+    if chosen == "sdpa" and reads[0].q.device.type == "meta":
+        # There only counting matters, and torch's own attention would count every masked pair.
+        chosen = "explicit" if _not_fused(reads, dropout) else "fused"
     return EXECUTORS[chosen](filled, dropout)
 
 
@@ -86,7 +89,7 @@ def choose(reads: Sequence[Read], dropout: float) -> tuple[str, str]:
     if n <= FEW:
         return "cached", f"{n} {'query needs' if n == 1 else 'queries need'} no plan"
     refused = _not_whole(reads, dropout)
-    if not refused and reads[0].q.device.type != "meta":
+    if not refused:
         return "sdpa", "every pair counts, before the query where causal"
     refused = _not_fused(reads, dropout)
     if not refused:
