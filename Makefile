@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 .PHONY: help quickstart test test-slow lint format clean
 
 help:
-	@echo "make quickstart   check, train, generate and compare: about six minutes"
+	@echo "make quickstart   check, train, generate and compare: about five minutes"
 	@echo "make test         the tests"
 	@echo "make test-slow    the tests that take longer, too"
 	@echo "make lint         ruff and pyright"

@@ -43,7 +43,7 @@ def run(
 ) -> None:
     """Show what xcompose does: check the specs, train one for two minutes, let it write, compare four, draw them.
 
-    About six minutes on two cores. Asks nothing; a second run replaces what the first one wrote.
+    About five minutes on two cores. Asks nothing; a second run replaces what the first one wrote.
     """
     how_long = read_budget(budget)
     missing = [name for name in (*COMPARED, RECIPE) if not (specs / name.partition("@")[0]).is_file()]
