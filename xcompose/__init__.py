@@ -1,9 +1,9 @@
 """Compose efficient-Transformer mechanisms into one checked model, from one YAML file.
 
-    import xcompose as xc
+import xcompose as xc
 
-    model = xc.build("specs/x.xc.yaml", "dim=256")
-    out = model(tokens)
+model = xc.build("specs/x.xc.yaml", "dim=256")
+out = model(tokens)
 """
 
 from __future__ import annotations

@@ -152,7 +152,5 @@ class Segments(Memory):
 @hookimpl
 def components():
     return [
-        Component(
-            kind="recurrence", name="segments", options=SegmentsOptions, build=Segments, also=("transformer-xl",)
-        )
+        Component(kind="recurrence", name="segments", options=SegmentsOptions, build=Segments, also=("transformer-xl",))
     ]

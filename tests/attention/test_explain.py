@@ -81,9 +81,7 @@ def test_no_reads():
 def test_an_unknown_executor():
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         attend([read_of(PATTERNS["window"], 53, True)], executor="quick")
-    assert str(caught.value) == (
-        "unknown executor 'quick'; there are: auto, sdpa, fused, explicit, cached, reference"
-    )
+    assert str(caught.value) == ("unknown executor 'quick'; there are: auto, sdpa, fused, explicit, cached, reference")
 
 
 @pytest.mark.parametrize(

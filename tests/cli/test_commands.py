@@ -194,8 +194,30 @@ class TestBench:
         called = call("xcompose bench mine.xc.yaml mine.xc.yaml@dense --lengths 16 --repeats 1")
 
         assert called.code == 0
-        assert "dense ×" not in called.out
+        assert "ratio" not in called.out
         assert [line for line in called.out.splitlines() if line.startswith("mine")] == ["mine", "mine@dense"]
+
+
+    def test_the_reading_alone(self):
+        called = call("xcompose bench --reading 'window(4)' --type encoder --dim 16 --heads 2 --lengths 16 --repeats 1")
+        apart = call("xcompose bench --reading 'heads(window(4), strided(2))' --dim 16 --heads 2 --lengths 16")
+
+        assert called.code == 0
+        assert "all pairs (dense)" in called.out
+        assert "how many times faster than the dense layer at that length" in called.out
+        assert (apart.code, apart.err) == (
+            2, "error: heads of 'heads(window(4), strided(2))' read by patterns of their own\n  = fix: bench them apart\n",
+        )  # fmt: skip
+
+    def test_beside_a_model_by_hand(self):
+        called = call("xcompose bench --by-hand --lengths 16 --repeats 1")
+        wrong = call("xcompose bench --by-hand attention")
+
+        assert called.code == 0
+        assert "how many times faster than the model written by hand at that length" in called.out
+        assert (wrong.code, wrong.err) == (
+            2, "error: --by-hand brings its own two models\n  = fix: leave the cases out\n",
+        )  # fmt: skip
 
 
 class TestRuns:

@@ -15,7 +15,7 @@ def test_both_compute_the_same():
 
 
 def test_they_are_timed_beside_each_other():
-    result = run_overhead(16, repeats=1)
+    result = run_overhead([16], repeats=1)
 
     assert result.cases == (BY_HAND, COMPOSED)
     assert all(m.seconds > 0 for m in result.measured)

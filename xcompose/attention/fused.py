@@ -366,5 +366,3 @@ def _straight(t: Tensor) -> Tensor:
 def _exact(dtype: torch.dtype) -> torch.dtype:
     """What sums are kept in."""
     return torch.float64 if dtype == torch.float64 else torch.float32
-
-

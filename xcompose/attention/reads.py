@@ -117,6 +117,7 @@ class Score(nn.Module):
 
     kernel: bool = False
     """Whether weights are products of features, so that sums over keys replace the softmax."""
+
     def features(self, t: Tensor, side: Literal["query", "key"]) -> tuple[Tensor, Tensor | None]:
         """Map (b n h d) to features (b n h r), and a per-row log-scale (b n h) that stabilises, or None.
 

@@ -367,4 +367,3 @@ def _spelt(places: Places) -> list[int] | dict[str, list[int]]:
 
 def _read(places: Any) -> Places:
     return tuple(places["at"]) if isinstance(places, dict) else range(*places)
-

@@ -21,8 +21,9 @@ from xcompose.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from xcompose.attention.pattern import Pattern
     from xcompose.attention.reads import Read
-    from xcompose.compare.bench import BenchCase
+    from xcompose.compare.bench import BenchCase, BenchResult
     from xcompose.compose.parts import Mixer
     from xcompose.spec.model import Spec
 
@@ -32,6 +33,7 @@ EXAMPLE = (
 )
 
 YARDSTICK = "attention"
+PATTERNS = ("window(256)",)
 DEFAULTS = ("attention(pattern=window(256))", "attention(score=linear)")
 TYPES = ("decoder", "encoder")
 
@@ -47,6 +49,12 @@ def run(
     heads: Annotated[int, typer.Option(min=1)] = 8,
     batch: Annotated[int, typer.Option(min=1, help="sequences at once")] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="how often each is timed; the median counts")] = 5,
+    reading: Annotated[
+        bool, typer.Option("--reading", help="the reading alone: cases are patterns, nothing is projected")
+    ] = False,
+    by_hand: Annotated[
+        bool, typer.Option("--by-hand", help="a composed model of 4 layers beside the same one written by hand")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="a .png or .svg file for the curves")] = None,
     format: FormatOption = Format.text,
 ) -> None:
@@ -59,27 +67,71 @@ def run(
     if plot is not None:
         refuse_picture(plot, "--plot")
     ns = [read_length(part, "--lengths") for part in lengths.split(",")]
-    from xcompose.cli.bench_text import text
+    from xcompose.allocator import keep_memory
     from xcompose.compare.bench import run_bench
 
-    asked = cases or list(DEFAULTS)
+    keep_memory()
+    if by_hand:
+        if cases or reading:
+            raise usage_error("--by-hand brings its own two models", "leave the cases out")
+        from xcompose.compare.overhead import run_overhead
+
+        _show(run_overhead(ns, batch=batch, backward=backward, repeats=repeats), plot, format, "model written by hand")
+        return
+    asked = cases or list(PATTERNS if reading else DEFAULTS)
     specs = [case for case in asked if ".xc.yaml" in case]
     if specs and len(specs) < len(asked):
         raise usage_error("mixers and whole models do not go into one table", "bench them apart")
     layer = {"type": type_, "dim": dim, "heads": heads, "length": max(ns), "layers": 1}
-    made = [_model_case(s, batch) for s in specs] if specs else _mixer_cases(asked, layer, batch, min(ns))
-    if all(case.longest is not None and case.longest < min(ns) for case in made):
-        raise usage_error(f"none of these models takes {min(ns)} tokens", f"--lengths {made[0].longest}")
-    result = run_bench(made, ns, backward=backward, repeats=repeats)
+    if specs:
+        made = [_model_case(s, batch) for s in specs]
+    elif reading:
+        made = _reading_cases(asked, layer, batch)
+    else:
+        made = _mixer_cases(asked, layer, batch, min(ns))
+    _show(run_bench(made, ns, backward=backward, repeats=repeats), plot, format)
+
+
+def _show(result: BenchResult, plot: Path | None, format: Format, yardstick: str = "dense layer") -> None:
+    from xcompose.cli.bench_text import text
+
     if plot is not None:
         result.plot(plot)
     if format is Format.json:
         plain(result.to_json())
         return
-    console.print(text(result), markup=False)
+    console.print(text(result, yardstick), markup=False)
     if plot is not None:
         console.print(f"\nwrote {plot}", markup=False)
     print_plugin_problems()
+
+
+def _reading_cases(asked: Sequence[str], layer: dict, batch: int) -> list[BenchCase]:
+    """One softmax over a pattern, without projections, beside the one over all pairs."""
+    from xcompose.compare.bench import attention_case
+
+    causal, heads, width = layer["type"] == "decoder", layer["heads"], layer["dim"] // layer["heads"]
+
+    def case(name: str, text: str | None) -> BenchCase:
+        return attention_case(
+            name, _pattern(text, layer), causal=causal, heads=heads, width=width, batch=batch, yardstick=text is None
+        )
+
+    return [case("all pairs (dense)", None), *(case(text, text) for text in asked)]
+
+
+def _pattern(text: str | None, layer: dict) -> Pattern:
+    import torch
+
+    from xcompose.attention.reads import Axis
+    from xcompose.compose.build import plan_model
+
+    spec = _spec(YARDSTICK if text is None else f"{YARDSTICK}(pattern={text})", {**layer, "position": "none"})
+    with _collected() as reads:
+        plan_model(spec).layers[0].mixer(torch.empty(1, 2, layer["dim"], device="meta"), Axis(range(2), total=2))
+    if len(reads) != 1:
+        raise usage_error(f"heads of '{text}' read by patterns of their own", "bench them apart")
+    return reads[0].pattern
 
 
 def _model_case(reference: str, batch: int) -> BenchCase:

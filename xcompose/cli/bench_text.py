@@ -9,16 +9,16 @@ from xcompose.spec.formats import format_bytes, format_length
 if TYPE_CHECKING:
     from xcompose.compare.bench import BenchResult, Measured
 
-HEADINGS = ("tokens", "time", "quartiles", "memory", "pairs/s", "dense ×", "efficiency")
+HEADINGS = ("tokens", "time", "quartiles", "memory", "pairs/s", "ratio", "efficiency")
 MEANING = (
-    "dense ×     how many times faster than the dense layer at that length",
-    "efficiency  attended (query, key) pairs a second, divided by those of the dense layer",
+    "ratio       how many times faster than the {yardstick} at that length",
+    "efficiency  attended (query, key) pairs a second, divided by those of the {yardstick}",
     "growth      exponents x of time and of peak memory in n^x, over these lengths",
 )
 
 
-def text(result: BenchResult) -> str:
-    """The head, then for each case its lines, then what the columns mean."""
+def text(result: BenchResult, yardstick: str = "dense layer") -> str:
+    """The head, then for each case its lines, then what the columns mean, beside which yardstick."""
     body = {case: [_cells(m) for m in result.of(case)] for case in result.cases}
     rows = [HEADINGS, *(row for rows in body.values() for row in rows)]
     shown = [i for i in range(len(HEADINGS)) if any(row[i] for row in rows[1:])]
@@ -34,7 +34,7 @@ def text(result: BenchResult) -> str:
         lines += ["", f"{case}{grown}", *map(line, cells)]
     means = [said for said in MEANING if said.split("  ")[0] in HEADINGS[:5] + tuple(HEADINGS[i] for i in shown)]
     growing = [MEANING[-1]] if any(result.growth(case) for case in result.cases) else []
-    return "\n".join([*lines, "", *means, *growing])
+    return "\n".join([*lines, "", *means, *growing]).replace("{yardstick}", yardstick)
 
 
 def _head(result: BenchResult) -> str:

@@ -51,6 +51,7 @@ def run(
     Writes an HTML report with curves and pictures. What differs by chance only is said to differ by chance only.
     """
     from xcompose import registry
+    from xcompose.allocator import keep_memory
     from xcompose.compare.candidates import candidates, recipe_of
     from xcompose.compare.compare import compare
     from xcompose.compare.table import text
@@ -58,6 +59,7 @@ def run(
     from xcompose.train.run import require_extra
 
     require_extra()
+    keep_memory()
     refuse_accelerator(accelerator)
     references, values = _split(words, vary)
     known = registry.load()

@@ -49,9 +49,11 @@ def run(
     missing = [name for name in (*COMPARED, RECIPE) if not (specs / name.partition("@")[0]).is_file()]
     if missing:
         raise usage_error(f"there is no {specs / missing[0].partition('@')[0]}", "run it in the folder of the project")
+    from xcompose.allocator import keep_memory
     from xcompose.train.run import require_extra
 
     require_extra()
+    keep_memory()
     _make_room(out)
     began = time.perf_counter()
     environment()

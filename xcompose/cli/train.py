@@ -43,6 +43,7 @@ def run(
 ) -> None:
     """Train a spec's model. The run's folder gets the frozen spec, weights, figures, a plot and checkpoints."""
     from xcompose import registry
+    from xcompose.allocator import keep_memory
     from xcompose.spec import load, train_settings
     from xcompose.train.run import train
 
@@ -56,6 +57,7 @@ def run(
         settings = {**train_settings(resolved, known.catalogue), "budget": read_budget(budget)}
         resolved = attrs.evolve(resolved, train=settings)
     print_plugin_problems()
+    keep_memory()
     result = train(
         resolved,
         run_ or Path("runs") / resolved.name,

@@ -84,9 +84,7 @@ class _Unfilled(TorchFunctionMode):
     """Leaves tensors as they are where a start would be drawn: on the meta device there is nothing to fill, and torch
     imports its compiler to do so, which takes seconds."""
 
-    draws = frozenset(
-        {torch.Tensor.normal_, torch.Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_}
-    )
+    draws = frozenset({torch.Tensor.normal_, torch.Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_})
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}

@@ -361,4 +361,3 @@ class Context:
         if key not in self.cache:
             self.cache[key] = make()
         return self.cache[key]
-

@@ -26,10 +26,14 @@ def refuse_what_does_not_fit(model: nn.Module, dtype: torch.dtype) -> None:
     count = sum(p.numel() for p in model.parameters())
     raise SpecError(
         Diagnostic(
-            code="XC040", message=f"the model needs {readable(needed)} of memory, {readable(free)} is free",
-            label=f"{count:,} parameters of {dtype.itemsize} bytes", span=node.span if node else None, path="model",
+            code="XC040",
+            message=f"the model needs {readable(needed)} of memory, {readable(free)} is free",
+            label=f"{count:,} parameters of {dtype.itemsize} bytes",
+            span=node.span if node else None,
+            path="model",
             fixes=("fewer or narrower layers, or a smaller vocabulary; `xcompose cost` counts without building",),
-            stage="build", spec=spec.name if spec else "",
+            stage="build",
+            spec=spec.name if spec else "",
         )  # fmt: skip
     )
 

@@ -70,6 +70,4 @@ def _lines(rows: Iterable[Row | Repeat], indent: int, column: int) -> Iterable[_
 
 def _widest(rows: Iterable[Row | Repeat], indent: int) -> int:
     """Where details begin, so that every name has a blank behind it."""
-    return max(
-        _widest(row.rows, indent + 2) if isinstance(row, Repeat) else indent + len(row.name) + 1 for row in rows
-    )
+    return max(_widest(row.rows, indent + 2) if isinstance(row, Repeat) else indent + len(row.name) + 1 for row in rows)

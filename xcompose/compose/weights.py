@@ -216,9 +216,7 @@ def _unwritable(target: Path, error: Exception) -> SpecError:
 
 def _unreadable(path: Path, error: Exception) -> SpecError:
     reason = "there is no such file" if isinstance(error, FileNotFoundError) else f"it is damaged ({_reason(error)})"
-    return SpecError(
-        Diagnostic(code="XC042", message=f"cannot read weights from {path}: {reason}", stage="build")
-    )
+    return SpecError(Diagnostic(code="XC042", message=f"cannot read weights from {path}: {reason}", stage="build"))
 
 
 def _reason(error: Exception) -> str:

@@ -29,9 +29,7 @@ class TestGated:
             gate, up = linear(m.gate, row), linear(m.up, row)
             expected.append(linear(m.down, [g / (1 + math.exp(-g)) * u for g, u in zip(gate, up, strict=True)]))
 
-        torch.testing.assert_close(
-            m(x).reshape(-1, C), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12
-        )
+        torch.testing.assert_close(m(x).reshape(-1, C), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
 
     def test_gradients(self):
         m = gated(act="gelu")
