@@ -206,7 +206,9 @@ class TestBench:
         assert "all pairs (dense)" in called.out
         assert "how many times faster than the dense layer at that length" in called.out
         assert (apart.code, apart.err) == (
-            2, "error: heads of 'heads(window(4), strided(2))' read by patterns of their own\n  = fix: bench them apart\n",
+            2,
+            "error: heads of 'heads(window(4), strided(2))' read by patterns of their own\n"
+            "  = fix: bench them apart\n",
         )  # fmt: skip
 
     def test_beside_a_model_by_hand(self):
