@@ -197,7 +197,6 @@ class TestBench:
         assert "ratio" not in called.out
         assert [line for line in called.out.splitlines() if line.startswith("mine")] == ["mine", "mine@dense"]
 
-
     def test_the_reading_alone(self):
         called = call("xcompose bench --reading 'window(4)' --type encoder --dim 16 --heads 2 --lengths 16 --repeats 1")
         apart = call("xcompose bench --reading 'heads(window(4), strided(2))' --dim 16 --heads 2 --lengths 16")
