@@ -89,6 +89,8 @@ def run(
         made = _reading_cases(asked, layer, batch)
     else:
         made = _mixer_cases(asked, layer, batch, min(ns))
+    if all(case.longest is not None and case.longest < min(ns) for case in made):
+        raise usage_error(f"none of these models takes {min(ns)} tokens", f"--lengths {made[0].longest}")
     _show(run_bench(made, ns, backward=backward, repeats=repeats), plot, format)
 
 
