@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from xcompose.attention.algebra import Difference as Difference
+from xcompose.attention.algebra import Everything as Everything
 from xcompose.attention.algebra import Heads as Heads
 from xcompose.attention.algebra import Intersection as Intersection
 from xcompose.attention.algebra import Union as Union
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from xcompose.attention.checks import silent_query as silent_query
     from xcompose.attention.checks import spans_are_prefix as spans_are_prefix
     from xcompose.attention.kernel import KernelSums as KernelSums
-    from xcompose.attention.layer import Everything as Everything
     from xcompose.attention.layer import SoftmaxReads as SoftmaxReads
     from xcompose.attention.layer import head_groups as head_groups
     from xcompose.attention.learned import LearnedPattern as LearnedPattern
@@ -114,7 +114,7 @@ _LAZY = {
     "xcompose.attention.learned": ("LearnedPattern", "SortedTiles", "Tags"),
     "xcompose.attention.checks": ("between_clocks", "prefix_stable", "selection", "silent_query", "spans_are_prefix"),
     "xcompose.attention.kernel": ("KernelSums",),
-    "xcompose.attention.layer": ("Everything", "SoftmaxReads", "head_groups"),
+    "xcompose.attention.layer": ("SoftmaxReads", "head_groups"),
     "xcompose.decode.cache": ("append", "drop", "empty_cache", "kept"),
     "xcompose.decode.pack": ("fill_rows", "pack"),
     "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),

@@ -9,26 +9,12 @@ Paper    Vaswani et al., Attention Is All You Need, 2017, arXiv:1706.03762, s. 3
 
 from __future__ import annotations
 
-from typing import Any
-
-import attrs
-
-from xcompose.api import Component, Pattern, Point, Steady, Tiles, hookimpl, options
+from xcompose.api import Component, Everything, hookimpl, options
 
 
 @options
-class Dense(Pattern):
-    crosses = True
-    full = True
-
-    def allows(self, q: Point, k: Point) -> Any:
-        return (q.at - k.at) * 0 == 0
-
-    def cover(self, queries: range, keys: range, causal: bool) -> Tiles:
-        return tuple(attrs.evolve(tile, allows=None) for tile in super().cover(queries, keys, causal))
-
-    def steady(self, length: int) -> Steady:
-        return Steady()
+class Dense(Everything):
+    """All pairs, as where no pattern is written. There are no options."""
 
 
 @hookimpl

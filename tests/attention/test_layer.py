@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from tests.plugins.helpers import context, pattern
-from xcompose.attention.layer import Everything, SomeHeads, head_groups, merged, restricted
+from xcompose.attention.algebra import Everything
+from xcompose.attention.layer import SomeHeads, head_groups, merged, restricted
 from xcompose.attention.pattern import Point
 from xcompose.attention.reads import Term
 

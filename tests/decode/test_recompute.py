@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.plugins.helpers import in_unison, ragged, rows, sizes
-from xcompose.attention.layer import Everything
+from xcompose.attention.algebra import Everything
 from xcompose.attention.reads import Axis, Slots
 from xcompose.compose.parts import Memory, Mixed, Mixer, Spans
 

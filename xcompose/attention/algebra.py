@@ -19,6 +19,23 @@ from xcompose.attention.refine import restrict
 from xcompose.diagnostics import PartError
 
 
+@attrs.frozen
+class Everything(Pattern):
+    """All pairs: what the token read of an attention allows if its pattern is not written."""
+
+    crosses = True
+    full = True
+
+    def allows(self, q: Point, k: Point) -> Any:
+        return (q.at - k.at) * 0 == 0
+
+    def cover(self, queries: range, keys: range, causal: bool) -> Tiles:
+        return tuple(attrs.evolve(tile, allows=None) for tile in super().cover(queries, keys, causal))
+
+    def steady(self, length: int) -> Steady:
+        return Steady()
+
+
 def larger(a: Any, b: Any) -> Any:
     """The larger of two positions, elementwise; written so that `NEVER` does not overflow."""
     return a + (b > a) * (b - a)

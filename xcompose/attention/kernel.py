@@ -15,8 +15,9 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xcompose.attention.algebra import Everything
 from xcompose.attention.explain import report
-from xcompose.attention.layer import Answer, Everything, Project, Remembered, declared
+from xcompose.attention.layer import Answer, Project, Remembered, declared
 from xcompose.attention.reads import Axis, Score
 from xcompose.compose.parts import Position, Visible
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import attrs
 import torch
 from torch import Tensor, nn
 
 from xcompose.attention.algebra import Intersection
 from xcompose.attention.attend import attend
-from xcompose.attention.pattern import Pattern, Point, Steady, Tiles
+from xcompose.attention.pattern import Pattern
 from xcompose.attention.reads import Axis, Read, Slots, Term
 from xcompose.attention.visible import Places, visible_matrix, visible_positions
 from xcompose.compose.parts import Memory, Position, Visible
@@ -38,23 +37,6 @@ class Answer(NamedTuple):
 
 Remembered = tuple[Any, Mapping[str, Tensor]]
 """A state made of a whole sequence, to be recalled, and losses by name."""
-
-
-@attrs.frozen
-class Everything(Pattern):
-    """All pairs: what the token read of an attention allows if its pattern is not written."""
-
-    crosses = True
-    full = True
-
-    def allows(self, q: Point, k: Point) -> Any:
-        return (q.at - k.at) * 0 == 0
-
-    def cover(self, queries: range, keys: range, causal: bool) -> Tiles:
-        return tuple(attrs.evolve(tile, allows=None) for tile in super().cover(queries, keys, causal))
-
-    def steady(self, length: int) -> Steady:
-        return Steady()
 
 
 class Group(NamedTuple):
