@@ -3,13 +3,16 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
+ORACLES := .venv-oracles/bin
+ORACLES_STAMP := .venv-oracles/.installed
 
-.PHONY: help quickstart test test-slow lint format clean
+.PHONY: help quickstart test test-slow oracles test-oracles lint format clean
 
 help:
 	@echo "make quickstart   check, train, generate and compare: about five minutes"
 	@echo "make test         the tests"
 	@echo "make test-slow    the tests that take longer, too"
+	@echo "make test-oracles  comparisons with other implementations, in an environment of their own"
 	@echo "make lint         ruff and pyright"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -28,6 +31,19 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	@$(BIN)/python -m pytest -n 2
 
+$(ORACLES_STAMP): pyproject.toml constraints.txt
+	@echo "environment: .venv-oracles (a few minutes the first time)"
+	@$(PYTHON) -m venv .venv-oracles
+	@$(ORACLES)/python -m pip install --quiet --disable-pip-version-check --upgrade pip -c constraints.txt
+	@PYTHONWARNINGS=ignore $(ORACLES)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		setuptools -e '.[train,test,oracles]'
+	@touch $(ORACLES_STAMP)
+
+oracles: $(ORACLES_STAMP)
+
+test-oracles: oracles
+	@$(ORACLES)/python -m pytest -n 2 tests/oracles
+
 lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -38,4 +54,4 @@ format: $(STAMP)
 	@$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oracles build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
