@@ -9,11 +9,11 @@ ORACLES_STAMP := .venv-oracles/.installed
 .PHONY: help quickstart test test-slow oracles test-oracles lint format clean
 
 help:
-	@echo "make quickstart   check, train, generate and compare: about five minutes"
-	@echo "make test         the tests"
-	@echo "make test-slow    the tests that take longer, too"
+	@echo "make quickstart    check, train, generate and compare: about five minutes"
+	@echo "make test          the tests"
+	@echo "make test-slow     the tests that take longer, too"
 	@echo "make test-oracles  comparisons with other implementations, in an environment of their own"
-	@echo "make lint         ruff and pyright"
+	@echo "make lint          ruff and pyright"
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "environment: .venv (a few minutes the first time)"
