@@ -14,6 +14,8 @@ from xcompose.attention.algebra import Heads as Heads
 from xcompose.attention.algebra import Intersection as Intersection
 from xcompose.attention.algebra import Union as Union
 from xcompose.attention.algebra import set_members as set_members
+from xcompose.attention.grid import Grid as Grid
+from xcompose.attention.grid import grid_of as grid_of
 from xcompose.attention.pattern import NEVER as NEVER
 from xcompose.attention.pattern import TILE as TILE
 from xcompose.attention.pattern import DependsOnLength as DependsOnLength

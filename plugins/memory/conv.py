@@ -64,8 +64,8 @@ class Conv(Memory):
         assert context.head_dim is not None, "a memory is built inside an attention"
         self.factor, self.causal = options.factor, context.causal != "none"
         self.pattern = context.build(options.pattern)
-        width = context.kv_heads * context.head_dim
-        self.k, self.v = nn.Linear(self.factor * width, width), nn.Linear(self.factor * width, width)
+        widths = [context.kv_heads * one for one in (context.head_dim, context.value_dim or context.head_dim)]
+        self.k, self.v = (nn.Linear(self.factor * width, width) for width in widths)
 
     def spans(self, n: int) -> Spans:
         f, m = self.factor, self._count(n)
@@ -145,9 +145,9 @@ class Null(Memory):
         super().__init__()
         assert context.kv_heads is not None, "a memory is built inside an attention"
         assert context.head_dim is not None, "a memory is built inside an attention"
-        shape = (1, context.kv_heads, context.head_dim)
-        self.k = nn.Parameter(torch.zeros(shape)) if options.null == "learned" else None
-        self.v = nn.Parameter(torch.zeros(shape)) if options.null == "learned" else None
+        g, d, e = context.kv_heads, context.head_dim, context.value_dim or context.head_dim
+        self.k = nn.Parameter(torch.zeros(1, g, d)) if options.null == "learned" else None
+        self.v = nn.Parameter(torch.zeros(1, g, e)) if options.null == "learned" else None
 
     def spans(self, n: int) -> Spans:
         return Spans([BEFORE_TIME], [BEFORE_TIME], [0])

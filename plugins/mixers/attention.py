@@ -71,6 +71,8 @@ class AttentionOptions:
     """Key/value heads g; `heads` if not written."""
     head_dim: Count | None = option(None, inherited=True, at_least=1)
     """Width of a head d; `dim`/`heads` if not written."""
+    value_dim: Count | None = option(None, at_least=1)
+    """Width of a head's values e; `head_dim` if not written."""
     bias: bool = option(True, inherited=True)
     """Whether the projections have biases."""
     dropout: Real = option(0.0, at_least=0, at_most=1)
@@ -79,6 +81,8 @@ class AttentionOptions:
     """Whether queries, brought to length one, are the keys."""
     scale: Literal["head", "dim", "none"] = option("head")
     """What products are divided by: the root of d, the root of c, or nothing."""
+    add_query: bool = option(False)
+    """Whether each head adds its query to what it has read."""
     out: bool = option(True)
     """Whether the heads are mixed by an output projection."""
     silence: Literal["refuse", "zero"] = option("refuse")
@@ -92,25 +96,33 @@ class Attention(Mixer):
         super().__init__()
         self.dim, self.cross, self.shared_qk = context.dim, context.role == "cross", options.shared_qk
         self.heads, self.kv_heads, self.head_dim = sizes(options, context)
-        width, kv_width = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        self.q = nn.Linear(self.dim, width, bias=options.bias)
-        self.k = None if options.shared_qk else nn.Linear(self.dim, kv_width, bias=options.bias)
-        self.v = nn.Linear(self.dim, kv_width, bias=options.bias)
+        self.add_query, value_dim = options.add_query, options.value_dim or self.head_dim
+        if options.add_query and value_dim != self.head_dim:
+            raise PartError(
+                f"a query of {self.head_dim} cannot be added to values of {value_dim}", option="value_dim",
+                fixes=("add_query=false",),
+            )  # fmt: skip
+        width = self.heads * value_dim
+        self.q = nn.Linear(self.dim, self.heads * self.head_dim, bias=options.bias)
+        self.k = None if options.shared_qk else nn.Linear(self.dim, self.kv_heads * self.head_dim, bias=options.bias)
+        self.v = nn.Linear(self.dim, self.kv_heads * value_dim, bias=options.bias)
         self.out = nn.Linear(width, self.dim, bias=options.bias and context.out_bias) if options.out else None
         if self.out is None and (width != self.dim or context.heads):
             raise PartError(
                 f"without an output projection the heads must fill 'dim' {self.dim}, found {self.heads} heads of "
-                f"{self.head_dim}",
+                f"{value_dim}",
                 option="out", fixes=("out=true",),
             )  # fmt: skip
-        self.inner = inner(options, context, (self.heads, self.kv_heads, self.head_dim))
+        self.inner = inner(options, context, (self.heads, self.kv_heads, self.head_dim, value_dim))
 
     def mix(self, x: Tensor, axis: Axis, source: Source | None = None) -> Mixed:
         if self.cross:
             memo, losses = self._remember(source)
-            return Mixed(self._written(self.inner.recall(self._asked(x), axis, memo)), None, losses)
-        answer = self.inner.mix(*self._projected(x), x, axis, self._keys)
-        return Mixed(self._written(answer.y), None, answer.losses)
+            q = self._asked(x)
+            return Mixed(self._written(self.inner.recall(q, axis, memo), q), None, losses)
+        q, k, v = self._projected(x)
+        answer = self.inner.mix(q, k, v, x, axis, self._keys)
+        return Mixed(self._written(answer.y, q), None, answer.losses)
 
     @property
     def continues(self) -> bool:
@@ -128,9 +140,11 @@ class Attention(Mixer):
             return super().extend(x, axis, state, source)
         if self.cross:
             memo, losses = (state["source"], {}) if state else self._remember(source)
-            return Mixed(self._written(self.inner.recall(self._asked(x), axis, memo)), {"source": memo}, losses)
-        answer = self.inner.extend(*self._projected(x), x, axis, state, self._keys)
-        return Mixed(self._written(answer.y), answer.state, answer.losses)
+            q = self._asked(x)
+            return Mixed(self._written(self.inner.recall(q, axis, memo), q), {"source": memo}, losses)
+        q, k, v = self._projected(x)
+        answer = self.inner.extend(q, k, v, x, axis, state, self._keys)
+        return Mixed(self._written(answer.y, q), answer.state, answer.losses)
 
     def state_shape(self, n: int) -> Mapping[str, tuple[int, ...]]:
         """As the contract says; what cross-attention keeps of its source does not depend on n and is not in it."""
@@ -159,8 +173,8 @@ class Attention(Mixer):
             return F.normalize(self._asked(x) if q is None else q, dim=-1), v
         return rearrange(self.k(x), "b n (g d) -> b n g d", g=self.kv_heads), v
 
-    def _written(self, y: Tensor) -> Tensor:
-        y = rearrange(y, "b n h d -> b n (h d)")
+    def _written(self, y: Tensor, q: Tensor) -> Tensor:
+        y = rearrange(y + q if self.add_query else y, "b n h d -> b n (h d)")
         return y if self.out is None else self.out(y)
 
 
@@ -194,11 +208,11 @@ def heads_of(dim: int) -> int:
     return dim // 64
 
 
-def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, int]) -> SoftmaxReads | KernelSums:
+def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, int, int]) -> SoftmaxReads | KernelSums:
     """What answers the queries, after everything that cannot be composed was refused."""
-    h, g, d = shape
+    h, g, d, e = shape
     cross, causal = context.role == "cross", context.role == "self" and context.causal != "none"
-    inside = dict(heads=h, kv_heads=g, head_dim=d, causal="none" if cross else context.causal)
+    inside = dict(heads=h, kv_heads=g, head_dim=d, value_dim=e, causal="none" if cross else context.causal)
     pattern = Everything() if options.pattern is None else context.build(options.pattern, **inside)
     refuse_pattern(options, context, pattern)
     score = context.build(options.score, **inside)
@@ -216,7 +230,7 @@ def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, in
         )  # fmt: skip
     if score.kernel:
         refuse_with_kernel(options, context, pattern, memories, bool(terms))
-        return KernelSums(score, position, (g, d, d), h, causal=causal)
+        return KernelSums(score, position, (g, d, e), h, causal=causal)
     groups = head_groups(pattern, h, g, terms)
     if not memories and any(group.pattern.empty for group in groups):
         raise PartError(
@@ -226,7 +240,7 @@ def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, in
     if options.silence == "refuse":
         refuse_silence(options, context, [(pattern, None), *((m.pattern, m) for m in memories.values())], h)
     scale = {"head": d**-0.5, "dim": context.dim**-0.5, "none": 1.0}[options.scale]
-    return SoftmaxReads(groups, memories, position, (g, d, d), scale=scale, causal=causal, dropout=options.dropout)
+    return SoftmaxReads(groups, memories, position, (g, d, e), scale=scale, causal=causal, dropout=options.dropout)
 
 
 def acts_inside(position: Position) -> bool:

@@ -29,6 +29,7 @@ from xcompose.api import (
     Section,
     Source,
     Stack,
+    grid_of,
     hookimpl,
     option,
     options,
@@ -55,7 +56,8 @@ class Side(nn.Module):
     def __init__(self, section: Any, context: Context, cross: bool):
         super().__init__()
         own = section.options
-        context = attrs.evolve(context, length=own["length"], grid=own["grid"], cache={})
+        grid = grid_of(own["grid"], own["grid_block"])
+        context = attrs.evolve(context, length=own["length"], grid=grid, cache={})
         findings = Findings()
         with findings:
             self.position = context.build(own["position"])

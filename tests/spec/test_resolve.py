@@ -84,7 +84,7 @@ def test_the_smallest_spec_has_all_defaults():
 
     assert {k: v for k, v in model.options.items() if not isinstance(v, Node | tuple)} == {
         "heads": 4, "kv_heads": 4, "head_dim": 64, "bias": True, "dropout": 0.0, "dim": 256, "vocab": 256,
-        "length": None, "grid": None, "causal": "strict", "blocks": None,
+        "length": None, "grid": None, "grid_block": None, "causal": "strict", "blocks": None,
     }  # fmt: skip
     assert len(model.options["layers"]) == 4
     assert model.options["embedding"] == Node("embedding", "tokens", {"rank": None, "norm": False, "types": 0})
@@ -95,6 +95,15 @@ def test_the_smallest_spec_has_all_defaults():
     assert layer.options["mixer"].options["score"] == Node("score", "softmax", {})
     assert layer.options["mixer"].options["position"] == Node("position", "rotary", {})
     assert (spec.task, spec.train, spec.search, spec.addons, spec.expect) == (None, {}, {}, (), ())
+
+
+def test_the_length_is_the_size_of_the_grid_unless_it_is_written():
+    grid = "grid: [6, 10], grid_block: [2, 5]"
+    text = "xcompose: 1\nmodel: {{type: decoder, dim: 64, layers: 1, {}}}\n"
+
+    found = [spec_of(text.format(keys)).model.options["length"] for keys in (grid, f"{grid}, length: 50")]
+
+    assert found == [60, 50]
 
 
 def test_written_tells_defaults_from_what_somebody_wrote():

@@ -236,7 +236,8 @@ class SoftmaxReads(nn.Module):
         """Slots of memories with keys projected, where they are rows, and turned."""
         ready = []
         for memory, slots in zip(self.memories, found, strict=True):
-            k, v = project(slots.k[:, :, 0]) if memory.level == "rows" else (slots.k, slots.v)
+            rows = memory.level == "rows" and not memory.projects
+            k, v = project(slots.k[:, :, 0]) if rows else (slots.k, slots.v)
             ready.append(replace(slots, k=self._turned(k, slots.at), v=v))
         return ready
 

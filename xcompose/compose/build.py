@@ -9,12 +9,13 @@ import torch
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
+from xcompose.attention.grid import Grid, grid_of
 from xcompose.compose.composer import Composer
 from xcompose.compose.findings import Findings
 from xcompose.compose.model import Model
 from xcompose.compose.parts import Context, Init
 from xcompose.compose.room import refuse_what_does_not_fit
-from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.diagnostics import Diagnostic, PartError, SpecError
 from xcompose.registry import Registry, load
 from xcompose.spec.model import Node, Spec
 
@@ -113,8 +114,15 @@ def _assemble(spec: Spec | Node, registry: Registry) -> Model:
 
 
 def _context(options: Any, composer: Composer) -> Context:
-    grid = None if options.grid is None else tuple(options.grid)
     return attrs.evolve(
-        Context(dim=options.dim, causal="none"), vocab=options.vocab, length=options.length, grid=grid,
+        Context(dim=options.dim, causal="none"), vocab=options.vocab, length=options.length,
+        grid=_grid(options, composer),
         builder=composer.build, finder=composer.finding, namer=composer.name,
     )  # fmt: skip
+
+
+def _grid(options: Any, composer: Composer) -> Grid | None:
+    try:
+        return grid_of(options.grid, options.grid_block)
+    except PartError as error:
+        raise SpecError(composer.finding(options, error)) from error

@@ -46,7 +46,9 @@ class ModelOptions(StackOptions):
     length: Length | None = option(None, at_least=1)
     """The longest sequence, for components that need to know it."""
     grid: tuple[Length, ...] | None = option(None, at_least=1)
-    """Sides of the grid that the sequence fills, row by row."""
+    """Sides of the grid that the sequence fills, row by row; its size is the length where none is written."""
+    grid_block: tuple[Length, ...] | None = option(None, at_least=1)
+    """Sides of the blocks in which the grid is filled: block by block, each of them row by row."""
     embedding: Part.embedding = option("tokens")
     """Tokens to rows."""
     init: Part.init = option("normal(0.02)")

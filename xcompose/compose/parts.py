@@ -10,6 +10,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from xcompose.attention.grid import Grid
 from xcompose.attention.pattern import Pattern
 from xcompose.attention.reads import Axis, Slots, Term
 from xcompose.diagnostics import Diagnostic, PartError
@@ -108,6 +109,8 @@ class Memory(nn.Module, ABC):
     """
 
     level: ClassVar[Literal["rows", "keys"]] = "keys"
+    projects: ClassVar[bool] = False
+    """Whether it gives keys (b m g d) and values (b m g e) although it works on rows: projections of its own."""
     pattern: Pattern
     """Which of its slots a query may read."""
     tokens: Pattern | None = None
@@ -301,7 +304,8 @@ class Context:
     vocab: int = 256
     length: int | None = None
     """The maximum length, where the spec states one."""
-    grid: tuple[int, ...] | None = None
+    grid: Grid | None = None
+    """Where the positions of the sequence lie on a grid, where the spec states one."""
     layers: int = 1
     """How many layers the stack has."""
     layer: int = 0
@@ -313,6 +317,8 @@ class Context:
     """Set for the parts inside an attention: key/value heads g. `heads` is then what the attention has."""
     head_dim: int | None = None
     """Set for the parts inside an attention: width of a head d."""
+    value_dim: int | None = None
+    """Set for the parts inside an attention: width of a head's values e."""
     out_bias: bool = True
     """Whether this mixer's output projection has the bias; in `heads(...)` only the first group writes it."""
     table: nn.Parameter | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -24,8 +25,11 @@ SECTION_OPTIONS = (
     OptionSchema("layers", type_of(Layers)),
     OptionSchema("length", attrs.evolve(type_of(Length), optional=True), default=None, at_least=1),
     OptionSchema("grid", ValueType("list", of=type_of(Length), optional=True), default=None, at_least=1),
+    OptionSchema("grid_block", ValueType("list", of=type_of(Length), optional=True), default=None, at_least=1),
     OptionSchema("blocks", type_of(Blocks), default=None),
 )
+COUNTED = ("kv_heads", "heads", "head_dim", "length")
+"""Keys whose value follows from others where nobody writes it."""
 
 
 class Scope:
@@ -74,7 +78,7 @@ class Scope:
         if name not in self._values:
             self._reading.add(name)
             value = self.resolver.typed(self.place(name), self.stack(name))
-            if value is None and self.options[name].layer:
+            if value is None and name in COUNTED:
                 value = self.resolver.defaults[f"{self.path}.{name}"] = self._counted(name)
             self._values[name] = value
             self._reading.discard(name)
@@ -104,11 +108,12 @@ class Scope:
         return {name: option for name, option in self.options.items() if option.layer}
 
     def _counted(self, name: str) -> Any:
-        """`heads`, `kv_heads` and `head_dim` of a layer that does not write them."""
+        """`heads`, `kv_heads` and `head_dim` of a layer that does not write them; `length` of a grid."""
         if name == "kv_heads":
             return self.value("heads")
-        if name not in ("heads", "head_dim"):
-            return None
+        if name == "length":
+            grid = self.value("grid") if "grid" in self.options else None
+            return grid if grid is None or grid is BROKEN else prod(grid)
         dim, parts = self.dim(), WIDTH_OF_A_HEAD if name == "heads" else self.value("heads")
         if dim is BROKEN or parts is BROKEN:
             return BROKEN

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.plugins.helpers import attention, context, in_unison, mixer, part, pattern, rows
+from tests.plugins.helpers import attention, context, in_unison, mixer, part, pattern, rows, sizes
 from xcompose.attention.reads import Axis
 from xcompose.compose.parts import Source
 from xcompose.diagnostics import PartError
@@ -123,6 +123,48 @@ def test_without_output_projection():
 
     assert made.out is None
     agree(made, rows(B, N, C), Axis(range(N)), lambda x: naive(made, x, lambda h, i, j: j <= i))
+
+
+@pytest.mark.parametrize("slots", [{}, {"pattern": "window2"}, {"score": "linear"}, {"memory": "conv"}])
+def test_values_may_be_wider_than_keys(slots):
+    given = {
+        "pattern": pattern("window", size=2)
+        if slots.get("pattern")
+        else pattern("none")
+        if "memory" in slots
+        else None,
+        "memory": part("memory", "conv", factor=3, null="learned") if "memory" in slots else None,
+        "score": slots.get("score", "softmax"),
+    }
+    made = mixer(attention(heads=H, kv_heads=G, head_dim=2, value_dim=5, **given), C)
+    x = rows(B, N, C)
+
+    assert (made.q.weight.shape, made.k.weight.shape) == ((H * 2, C), (G * 2, C))
+    assert (made.v.weight.shape, made.out.weight.shape) == ((G * 5, C), (C, H * 5))
+    found, state = in_unison(made, x, [3, 1, 3])
+    torch.testing.assert_close(found, made(x, Axis(range(N))).x, rtol=0, atol=1e-12)
+    assert sizes(state) == made.state_shape(N)
+
+
+def test_wider_values_by_the_formula():
+    made = mixer(attention(heads=H, kv_heads=G, head_dim=2, value_dim=5), C)
+
+    agree(made, rows(B, N, C), Axis(range(N)), lambda x: naive(made, x, lambda h, i, j: j <= i))
+
+
+def test_each_head_may_add_its_query():
+    made = mixer(attention(heads=H, out=False, add_query=True), C, "none")
+
+    def expected(x):
+        return naive(made, x, lambda h, i, j: True) + made.q(x)
+
+    agree(made, rows(B, N, C), Axis(range(N), total=N), expected)
+
+
+def test_a_query_cannot_be_added_to_values_of_another_width():
+    assert refusal(attention(heads=H, head_dim=2, value_dim=5, add_query=True)) == refused(
+        "a query of 2 cannot be added to values of 5", fixes=("add_query=false",), option="value_dim"
+    )
 
 
 def test_shared_queries_are_keys_of_length_one():
