@@ -162,3 +162,13 @@ model:
 
     assert activations > 100 * 2**30
     assert used < 50 * 1024
+
+
+def test_growth_of_a_grid_is_read_on_larger_grids_of_the_same_form():
+    one = spec("1", position="none", grid="[4, 16]")
+    found = growths(plan_model(one), one)
+
+    assert found.lengths == (2**18, 2**20)
+    assert [tuple(found.sized[n].node.options["grid"]) for n in found.lengths] == [(256, 1024), (512, 2048)]
+    assert str(found.of("time")) == "O(n^2)"
+    assert str(found.of("state")) == "O(n)"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import attrs
@@ -27,12 +28,14 @@ class Growths:
     lengths: tuple[int, ...]
     """Fewer than two where the model takes one length only."""
     counted: dict[tuple[int, bool], Cost] = attrs.field(factory=dict, repr=False)
+    sized: Mapping[int, Any] = {}
+    """Models for one length each, where the length is the size of a grid."""
 
     def cost(self, n: int, *, activations: bool = False) -> Cost:
         """Counts at a length."""
         known = self.counted.get((n, True)) or self.counted.get((n, activations))
         if known is None:
-            known = self.counted[n, activations] = counts(self.model, n, activations=activations)
+            known = self.counted[n, activations] = counts(self._model(n), n, activations=activations)
         return known
 
     def takes(self, n: int) -> bool:
@@ -43,10 +46,13 @@ class Growths:
             return False
         return True
 
+    def _model(self, n: int) -> Any:
+        return self.sized.get(n, self.model)
+
     def values(self, kind: str) -> list[int]:
         """FLOPs of the forward pass (`time`), bytes of activations (`memory`) or of the decode state (`state`)."""
         if kind == "state":
-            return [state_bytes(self.model, n) for n in self.lengths]
+            return [state_bytes(self._model(n), n) for n in self.lengths]
         if kind == "memory":
             return [self.cost(n, activations=True).activations for n in self.lengths]
         return [self.cost(n).forward for n in self.lengths]
@@ -71,7 +77,8 @@ def growths(model: Any, spec: Spec | None = None, known: Iterable[Cost] = ()) ->
     """Where the growth of a model is read.
 
     A longest length that the spec states (a table of positions, slots projected from all rows) is raised on a copy:
-    growth asks what longer texts would cost. Where that does not compose, growth is read up to the longest length.
+    growth asks what longer texts would cost. A grid grows on all of its sides alike. Where that does not compose,
+    growth is read up to the longest length.
 
     Args:
         model: on the meta device.
@@ -79,6 +86,8 @@ def growths(model: Any, spec: Spec | None = None, known: Iterable[Cost] = ()) ->
         known: costs of the model that were counted before, with their activations.
     """
     longest = model.options.length
+    if (there := _on_grids(model, spec)) is not None:
+        return there
     far = _without_length(model, spec)
     counted = {(cost.n, True): cost for cost in known} if far is model else {}
     if far is not None and (there := Growths(far, FAR, counted)).takes(FAR[-1]):
@@ -86,6 +95,25 @@ def growths(model: Any, spec: Spec | None = None, known: Iterable[Cost] = ()) ->
     near = tuple(n for n in (longest // 4, longest // 2, longest) if n > 1) if longest else ()
     here = Growths(model, near)
     return attrs.evolve(here, lengths=tuple(n for n in near if here.takes(n)))
+
+
+def _on_grids(model: Any, spec: Spec | None) -> Growths | None:
+    """Where the growth of a model on a grid is read: each side doubled until the grid is far; None without a grid."""
+    if spec is None or spec.model is None or not (sides := spec.model.options.get("grid")):
+        return None
+    from xcompose.compose.build import plan_model
+
+    doubled = max(1, (FAR[-1].bit_length() - prod(sides).bit_length()) // len(sides))
+    found = {}
+    for scale in (2 ** (doubled - 1), 2**doubled):
+        grid = tuple(side * scale for side in sides)
+        options = {**spec.model.options, "grid": grid, "length": prod(grid)}
+        try:
+            found[prod(grid)] = plan_model(attrs.evolve(spec, model=attrs.evolve(spec.model, options=options)))
+        except SpecError:
+            return None
+    here = Growths(model, tuple(found), sized=found)
+    return here if all(here.takes(n) for n in found) else None
 
 
 def _without_length(model: Any, spec: Spec | None) -> Any:
