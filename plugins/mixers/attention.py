@@ -212,7 +212,10 @@ def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, in
     """What answers the queries, after everything that cannot be composed was refused."""
     h, g, d, e = shape
     cross, causal = context.role == "cross", context.role == "self" and context.causal != "none"
-    inside = dict(heads=h, kv_heads=g, head_dim=d, value_dim=e, causal="none" if cross else context.causal)
+    scale = {"head": d**-0.5, "dim": context.dim**-0.5, "none": 1.0}[options.scale]
+    inside = dict(
+        heads=h, kv_heads=g, head_dim=d, value_dim=e, scale=scale, causal="none" if cross else context.causal
+    )
     pattern = Everything() if options.pattern is None else context.build(options.pattern, **inside)
     refuse_pattern(options, context, pattern)
     score = context.build(options.score, **inside)
@@ -239,7 +242,6 @@ def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, in
         )  # fmt: skip
     if options.silence == "refuse":
         refuse_silence(options, context, [(pattern, None), *((m.pattern, m) for m in memories.values())], h)
-    scale = {"head": d**-0.5, "dim": context.dim**-0.5, "none": 1.0}[options.scale]
     return SoftmaxReads(groups, memories, position, (g, d, e), scale=scale, causal=causal, dropout=options.dropout)
 
 

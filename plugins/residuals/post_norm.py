@@ -27,7 +27,7 @@ class PostNorm(Residual):
 
     def __init__(self, options: PostNormOptions, context: Context):
         super().__init__()
-        self.norms = nn.ModuleList(context.build(context.norm) for _ in range(context.branches))
+        self.norms = nn.ModuleList(context.norms())
 
     def forward(self, carry: Tensor, branches: Sequence[Branch]) -> tuple[Tensor, list[Any]]:
         beside = []

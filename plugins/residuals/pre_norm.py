@@ -25,7 +25,7 @@ class PreNormOptions:
 class PreNorm(Residual):
     def __init__(self, options: PreNormOptions, context: Context):
         super().__init__()
-        self.norms = nn.ModuleList(context.build(context.norm) for _ in range(context.branches))
+        self.norms = nn.ModuleList(context.norms())
 
     def forward(self, carry: Tensor, branches: Sequence[Branch]) -> tuple[Tensor, list[Any]]:
         beside = []

@@ -175,7 +175,7 @@ class Reversible(Residual):
     def __init__(self, options: ReversibleOptions, context: Context):
         super().__init__()
         self.join = options.join
-        self.norms = nn.ModuleList(context.build(context.norm) for _ in range(context.branches))
+        self.norms = nn.ModuleList(context.norms())
 
     def enter(self, x: Tensor) -> Streams:
         keeps_nothing = torch.is_grad_enabled() and not torch.compiler.is_compiling()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xcompose.attention.grid import Grid
 from xcompose.attention.pattern import Pattern
 from xcompose.attention.reads import Axis, Slots, Term
+from xcompose.compose.projections import Projections
 from xcompose.diagnostics import Diagnostic, PartError
 
 Causal = Literal["strict", "value", "none"]
@@ -163,6 +164,14 @@ class Position(nn.Module):
         return ()
 
 
+class AfterStep(ABC):
+    """A module of the model, of any kind, that changes its own weights or numbers between optimizer steps."""
+
+    @abstractmethod
+    def after_step(self) -> None:
+        """Called by the trainer after each optimizer step, without gradients."""
+
+
 class Norm(nn.Module):
     """Normalise (..., c)."""
 
@@ -231,7 +240,10 @@ class Residual(nn.Module, ABC):
 
 
 class Embedding(nn.Module, ABC):
-    """Tokens (b n) to rows (b n c)."""
+    """Tokens (b n), or rows (b n width) of numbers, to rows (b n c)."""
+
+    width: int | None = None
+    """How many numbers it reads for each row; None: it reads tokens (b n) int64."""
 
     @abstractmethod
     def forward(self, tokens: Tensor) -> Tensor: ...
@@ -317,8 +329,15 @@ class Context:
     """Set for the parts inside an attention: key/value heads g. `heads` is then what the attention has."""
     head_dim: int | None = None
     """Set for the parts inside an attention: width of a head d."""
+    scale: float | None = None
+    """Set for the parts inside an attention: what products of queries and keys are multiplied by."""
     value_dim: int | None = None
     """Set for the parts inside an attention: width of a head's values e."""
+    rows: Pattern | None = None
+    """Which rows of its answer are wanted of this mixer, a predicate on queries; None: all. It may give others as well.
+    A mixer whose members read each other's answers clears it for them."""
+    projections: Projections | None = None
+    """Set where a mixer's members share projections; ask with `projection`."""
     out_bias: bool = True
     """Whether this mixer's output projection has the bias; in `heads(...)` only the first group writes it."""
     table: nn.Parameter | None = None
@@ -327,6 +346,12 @@ class Context:
     """The options of the layer's norm, for residuals."""
     branches: int = 0
     """How many sub-layers the layer has, for residuals."""
+    roles: tuple[str, ...] = ()
+    """What these sub-layers are, in order: `mixer`, `cross`, `ffn`."""
+    branch: str = ""
+    """For a norm that a residual builds: the sub-layer it stands beside; empty for the norm at the end of a stack."""
+    prefix: int = 0
+    """How many rows the embedding puts before the tokens; they stand at positions -prefix .. -1."""
     builder: Callable[[Any, Context], Any] | None = None
     finder: Callable[[Any, PartError], Diagnostic] | None = None
     """From an options object and what is wrong with it to a located finding."""
@@ -347,6 +372,18 @@ class Context:
         """What is wrong with the component that an option holds, located where it was written."""
         assert self.finder is not None
         return self.finder(part, error)
+
+    def norms(self) -> list[Norm]:
+        """A norm for each sub-layer of the layer, for residuals that want one each."""
+        return [self.build(self.norm, branch=role) for role in self.roles or ("",) * self.branches]
+
+    def projection(self, name: str, make: Callable[[], nn.Linear]) -> nn.Linear:
+        """A mixer's projection (`q`, `k`, `v`, `out`): of its own, unless the mixer around it shares those of this name.
+
+        Raises:
+            PartError: it is shared with one of another shape.
+        """
+        return make() if self.projections is None else self.projections.get(name, make)
 
     def tied(self) -> nn.Parameter:
         """The embedding's table, for rows as wide as this context's `dim`.

@@ -48,9 +48,8 @@ class Block(nn.Module):
         with findings:
             self.ffn: FFN | None = context.build(layer.options["ffn"])
         findings.settle()
-        branches = 1 + (self.cross is not None) + (self.ffn is not None)
         self.residual: Residual = context.build(
-            layer.options["residual"], norm=layer.options["norm"], branches=branches
+            layer.options["residual"], norm=layer.options["norm"], branches=len(self.roles), roles=self.roles
         )
         self.dropout = nn.Dropout(layer.options["dropout"])
         self.behind = nn.ModuleDict()
