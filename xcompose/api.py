@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from xcompose.attention.reads import Term as Term
     from xcompose.compose.activations import Activation as Activation
     from xcompose.compose.activations import activation as activation
+    from xcompose.compose.blockwise import BlockMemory as BlockMemory
+    from xcompose.compose.blockwise import with_null as with_null
     from xcompose.compose.combine import SideBySide as SideBySide
     from xcompose.compose.combine import numbered as numbered
     from xcompose.compose.findings import Findings as Findings
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from xcompose.compose.options import StackOptions as StackOptions
     from xcompose.compose.parts import FFN as FFN
     from xcompose.compose.parts import Addon as Addon
+    from xcompose.compose.parts import AfterStep as AfterStep
     from xcompose.compose.parts import Branch as Branch
     from xcompose.compose.parts import Context as Context
     from xcompose.compose.parts import Embedding as Embedding
@@ -121,13 +124,14 @@ _LAZY = {
     "xcompose.decode.pack": ("fill_rows", "pack"),
     "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),
     "xcompose.compose.activations": ("Activation", "activation"),
+    "xcompose.compose.blockwise": ("BlockMemory", "with_null"),
     "xcompose.compose.combine": ("SideBySide", "numbered"),
     "xcompose.compose.findings": ("Findings",),
     "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
     "xcompose.compose.options": ("ModelOptions", "OneStackOptions", "StackOptions"),
     "xcompose.compose.parts": (
-        "FFN", "Addon", "Branch", "Context", "Embedding", "Init", "Memory", "Mixed", "Mixer", "ModelOut", "Norm",
-        "Output", "Position", "Residual", "Source", "Spans", "State", "Visible",
+        "FFN", "Addon", "AfterStep", "Branch", "Context", "Embedding", "Init", "Memory", "Mixed", "Mixer", "ModelOut",
+        "Norm", "Output", "Position", "Residual", "Source", "Spans", "State", "Visible",
     ),
     "xcompose.compose.stack": ("Beside", "Block", "Stack"),
     "xcompose.compose.tasks": ("Batch", "OptimizerFactory", "ScheduleFunction", "Splits", "Task", "check_logits"),

@@ -39,7 +39,7 @@ def test_each_kind_of_read_says_what_it_got_and_why():
     assert found == [
         [Choice("tokens", "sdpa", "every pair counts, before the query where causal")],
         [Choice("tokens", "fused", "fixed tiles without trainable masks")],
-        [Choice("tokens", "explicit", "the position adds terms to the logits")],
+        [Choice("tokens", "explicit", "terms are added to the logits")],
         [Choice("tokens", "explicit", "weights are dropped")],
         [Choice("tokens", "explicit", "log-weights are trained")],
         [Choice("tokens", "cached", "positions differ from row to row")],

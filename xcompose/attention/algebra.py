@@ -80,6 +80,11 @@ class Combination(Pattern):
     def steady(self, length: int) -> Steady | None:
         return together([member.steady(length) for member in self.members])
 
+    def present(self) -> Pattern:
+        now = tuple(member.present() for member in self.members)
+        same = all(a is b for a, b in zip(now, self.members, strict=True))
+        return self if same else attrs.evolve(self, members=now)
+
     def groups(self, heads: int) -> tuple[tuple[int, Pattern], ...]:
         return tuple(
             (count, self if parts == self.members else attrs.evolve(self, members=parts))
@@ -91,7 +96,7 @@ def set_members(name: str, parts: Sequence[Any], context: Any) -> tuple[Pattern,
     """Build the patterns that a set operation joins.
 
     Raises:
-        PartError: there are too few, or one chooses by contents.
+        PartError: there are too few, or one chooses by contents or weighs what it allows.
     """
     if len(parts) < 2:
         raise PartError(
@@ -105,6 +110,13 @@ def set_members(name: str, parts: Sequence[Any], context: Any) -> tuple[Pattern,
             f"{name} cannot join a pattern that chooses by contents",
             label="which pairs it has is known only when the contents are, so pairs could count twice",
             fixes=("give it heads of its own: heads(a, b)", "give it layers of its own"),
+            option="of",
+        )
+    if any(type(member).terms is not Pattern.terms for member in members):
+        raise PartError(
+            f"{name} cannot join a pattern that weighs the pairs it allows",
+            label="a set of pairs has no weights, so a pair that another pattern has, too, would have none or two",
+            fixes=("give it heads of its own: mixer heads(a, b)", "give it layers of its own"),
             option="of",
         )
     return members

@@ -155,7 +155,7 @@ def _bent(read: Read, dropout: float) -> str:
     """What the fused kernel does not know about the weights."""
     if dropout:
         return "weights are dropped"
-    return "the position adds terms to the logits" if read.terms else ""
+    return "terms are added to the logits" if read.terms else ""
 
 
 def _aligned(read: Read) -> bool:

@@ -69,7 +69,7 @@ def head_groups(pattern: Pattern, heads: int, kv_heads: int, terms: Sequence[Ter
         aligned = first % each == 0 and last % each == 0
         keys = slice(first // each, last // each) if aligned else tuple(i // each for i in range(first, last))
         mine = terms if count == heads else [SomeHeads(term, first, count, heads) for term in terms]
-        found.append(Group(part, slice(first, last), keys, tuple(mine)))
+        found.append(Group(part, slice(first, last), keys, (*mine, *part.terms(count))))
         first = last
     return tuple(found)
 
@@ -122,7 +122,7 @@ class SoftmaxReads(nn.Module):
         self.asks_for_length = any(pattern.needs_length for pattern in every)
         self.learned = any(pattern.learned for pattern in every)
         """Whether contents choose in some read; such a read knows whole sequences only."""
-        self.patterns = nn.ModuleList(g.pattern for g in self.groups if isinstance(g.pattern, nn.Module))
+        self.patterns = nn.ModuleList(group.pattern for group in groups if isinstance(group.pattern, nn.Module))
 
     @property
     def memories(self) -> tuple[Memory, ...]:
@@ -134,7 +134,7 @@ class SoftmaxReads(nn.Module):
         own = Slots(self._turned(k, axis.at), v, axis.at, log_weight=self._absent(k, axis), tags=axis.tags)
         tokens = [narrowed(own, group) for group in self.groups]
         y = self._answer(q, axis, tokens, self._ready([slots for slots, _ in found], project))
-        return Answer(y, losses=merged(losses for _, losses in found))
+        return Answer(y, losses=merged([*(losses for _, losses in found), *self._own_losses()]))
 
     def start(self, batch: int, like: Tensor) -> Any:
         g, d, e = self.shape
@@ -158,7 +158,7 @@ class SoftmaxReads(nn.Module):
             caches.append(new)
         y = self._answer(q, axis, tokens, self._ready([slots for slots, _, _ in found], project))
         state = {"tokens": caches, "memory": [s for _, s, _ in found]}
-        return Answer(y, state, merged(losses for _, _, losses in found))
+        return Answer(y, state, merged([*(losses for _, _, losses in found), *self._own_losses()]))
 
     def state_shape(self, n: int) -> dict[str, tuple[int, ...]]:
         g, d, e = self.shape
@@ -207,7 +207,7 @@ class SoftmaxReads(nn.Module):
         axis = self._with_lengths(axis, q.shape[0])
         found = []
         for group, own in zip(self.groups, tokens, strict=True):
-            sources = [] if group.pattern.empty else [("tokens", own, group.pattern)]
+            sources = [] if group.pattern.empty else [("tokens", own, group.pattern.present())]
             for name, memory, slots in zip(self.names, self.memories, memories, strict=True):
                 sources.append((name, narrowed(slots, group), memory.pattern))
             reads = [
@@ -221,6 +221,10 @@ class SoftmaxReads(nn.Module):
             nothing = own.v.new_zeros(*q[:, :, group.heads].shape[:3], own.v.shape[3])
             found.append(attend(reads, dropout=self.dropout, training=self.training) if reads else nothing)
         return torch.cat(found, 2) if len(found) > 1 else found[0]
+
+    def _own_losses(self) -> list[Mapping[str, Tensor]]:
+        """What patterns with weights add to the training loss."""
+        return [pattern.losses() for pattern in self.patterns]  # type: ignore[operator]
 
     def _with_lengths(self, axis: Axis, batch: int) -> Axis:
         """The axis with the length of each sequence, where padding makes them differ and a pattern asks for it.

@@ -10,11 +10,16 @@ Causality is not a pattern's business: in a decoder the core adds "the slot's sp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xcompose.attention.reads import Term
 
 NEVER = 2**62
 """The last reader of a slot that is read for ever."""
@@ -139,7 +144,9 @@ class Pattern(ABC):
     """Which slots a query may read.
 
     A fixed pattern is a frozen option class that is its own working part; it needs `allows`, and for speed `cover`,
-    and for a small cache `last_reader`. A learned one gets tags (see `attention.learned`).
+    and for a small cache `last_reader`. A learned one gets tags (see `attention.learned`). One with weights of its own,
+    whose reach moves while it trains, is also an `nn.Module`: then `allows` and `last_reader` speak of now, `present`
+    gives the frozen pattern that plans are made from, and `terms` what its weights do to the logits.
     """
 
     crosses: ClassVar[bool] = False
@@ -199,3 +206,19 @@ class Pattern(ABC):
             PartError: this number of heads does not divide as the spec wants it.
         """
         return ((heads, self),)
+
+    def present(self) -> Pattern:
+        """The pattern as it stands now, as frozen data. Executors see this one, and keep plans for it.
+
+        It may allow more than `allows` where `terms` hide the rest, so that few plans serve a reach that moves. While a
+        graph is traced it must not depend on data.
+        """
+        return self
+
+    def terms(self, heads: int) -> Sequence[Term]:
+        """Parts of the logits that belong to the pattern, for the layer's `heads`; added to those of the position."""
+        return ()
+
+    def losses(self) -> Mapping[str, Tensor]:
+        """Scalars by name, to be added to the training loss; asked of patterns that are modules."""
+        return {}

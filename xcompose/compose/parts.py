@@ -109,7 +109,7 @@ class Memory(nn.Module, ABC):
     `level` says what it works on: `keys` after the projection (k and v), `rows` before it (x).
     """
 
-    level: ClassVar[Literal["rows", "keys"]] = "keys"
+    level: Literal["rows", "keys"] = "keys"
     projects: ClassVar[bool] = False
     """Whether it gives keys (b m g d) and values (b m g e) although it works on rows: projections of its own."""
     pattern: Pattern

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from xcompose.compose.parts import AfterStep
 from xcompose.compose.tasks import OptimizerFactory, ScheduleFunction, Splits, Task
 from xcompose.train.batches import EndlessBatches, evenly
 from xcompose.train.settings import Settings
@@ -96,6 +97,13 @@ class Learner(LightningModule):
         loss, metrics = self.work.task.loss(self.model, batch)
         self.last |= {"loss": loss.detach(), **metrics}  # type: ignore[dict-item]
         return loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        with torch.no_grad():
+            for module in self.model.modules():
+                if isinstance(module, AfterStep):
+                    module.after_step()
 
     def step_done(self) -> None:
         """Stop the clock of a step, and turn what it measured into numbers. Called once behind each step."""
