@@ -78,4 +78,4 @@ class Window(Pattern):
 
 @hookimpl
 def components():
-    return [Component(kind="pattern", name="window", options=Window, also=("local", "sliding-window", "band"))]
+    return [Component(kind="pattern", name="window", options=Window, also=("sliding-window", "band"))]

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from xcompose_plugins.patterns.local import Local
+
+from xcompose.api import Grid, PartError
+from xcompose.attention.checks import cover_fault
+from xcompose.attention.counts import kept, pairs, tile_pairs
+
+from ..helpers import context
+from ..helpers import pattern as written
+from .owed import last_readers, owes
+
+BLOCK, MEMORY, SIDES = (2, 2), (1, 2), (8, 12)
+
+
+def local(sides, block, memory, order=None) -> Local:
+    return Local(tuple(block), tuple(memory), Grid(tuple(sides), order and tuple(order)))
+
+
+def decoding(sides=SIDES, block=BLOCK, memory=MEMORY) -> Local:
+    return local(sides, block, memory, block)
+
+
+def on_a_line(block: int, memory: int):
+    return lambda i, j: i // block * block - memory <= j < i // block * block + block + memory
+
+
+def on_a_grid(grid: Grid, block, memory):
+    """The block of a query and the margin around it, cell by cell."""
+
+    def near(i: int, j: int) -> bool:
+        sides = zip(grid.coordinates(i), grid.coordinates(j), block, memory, strict=True)
+        return all(y in range(x // b * b - m, x // b * b + b + m) for x, y, b, m in sides)
+
+    return near
+
+
+def memory_of(row: int, column: int, block, memory, sides) -> set[tuple[int, int]]:
+    """The published sets: (a) the rows above, (b) beside the block on the left, (c) the block up to the query."""
+    (hq, wq), (hm, wm) = block, memory
+    top, left = row // hq * hq, column // wq * wq
+    above = itertools.product(range(top - hm, top), range(left - wm, left + wq + wm))
+    beside = itertools.product(range(top, top + hq), range(left - wm, left))
+    inside = [(r, c) for r in range(top, top + hq) for c in range(left, left + wq) if (r, c) <= (row, column)]
+    return {(r, c) for r, c in (*above, *beside, *inside) if 0 <= r < sides[0] and 0 <= c < sides[1]}
+
+
+@pytest.mark.parametrize(("block", "memory"), [(1, 0), (4, 4), (5, 3), (3, 7), (2, 0), (64, 70), (7, 1000)])
+def test_a_query_reads_its_block_and_what_lies_around_it(block, memory):
+    for n in (1, 2, 13, 29):
+        owes(Local((block,), (memory,)), n, on_a_line(block, memory))
+
+
+@pytest.mark.parametrize(
+    ("sides", "block", "memory"),
+    [((4, 6), (2, 2), (1, 2)), ((6, 6), (3, 2), (0, 1)), ((4, 10), (1, 5), (3, 2)), ((6, 4), (2, 4), (5, 9))],
+)
+def test_on_a_grid_too(sides, block, memory):
+    pattern = decoding(sides, block, memory)
+
+    for n in (1, 11, pattern.grid.size):
+        owes(pattern, n, on_a_grid(pattern.grid, block, memory))
+
+
+@pytest.mark.parametrize(("sides", "block", "order"), [((5, 7), (2, 3), None), ((6, 4), (3, 4), (2, 2))])
+def test_in_an_encoder_the_order_is_free_and_blocks_may_be_cut_off(sides, block, order):
+    pattern = local(sides, block, (1, 2), order)
+
+    owes(pattern, pattern.grid.size, on_a_grid(pattern.grid, block, (1, 2)), decoder=False)
+
+
+def test_grids_may_have_three_sides():
+    pattern = decoding((2, 4, 6), (1, 2, 3), (1, 1, 2))
+
+    owes(pattern, pattern.grid.size, on_a_grid(pattern.grid, pattern.block, pattern.memory))
+
+
+@pytest.mark.parametrize(("block", "memory"), [((2, 2), (1, 2)), ((2, 3), (2, 1)), ((4, 4), (3, 0)), ((1, 6), (2, 3))])
+def test_a_decoder_reads_the_published_sets(block, memory):
+    pattern = decoding(SIDES, block, memory)
+    grid, near = pattern.grid, on_a_grid(pattern.grid, block, memory)
+
+    for i in range(grid.size):
+        found = {grid.coordinates(j) for j in range(i + 1) if near(i, j)}
+        assert found == memory_of(*grid.coordinates(i), block, memory, SIDES)
+
+
+def violations(grid: Grid) -> int:
+    """Pairs of the published sets whose slot comes after its query."""
+    places = itertools.product(range(SIDES[0]), range(SIDES[1]))
+    return sum(
+        grid.index(slot) > grid.index(place) for place in places for slot in memory_of(*place, BLOCK, MEMORY, SIDES)
+    )
+
+
+def test_row_by_row_a_decoder_would_read_what_comes_later():
+    assert violations(Grid(SIDES)) == 80
+    assert violations(Grid(SIDES, BLOCK)) == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(1, 150), block=st.integers(1, 160), memory=st.integers(0, 200), causal=st.booleans())
+def test_the_cover_of_a_line_holds_each_pair_once(n, block, memory, causal):
+    assert cover_fault(Local((block,), (memory,)), range(n), range(n), causal) is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    blocks=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    block=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    memory=st.tuples(st.integers(0, 9), st.integers(0, 20)),
+    causal=st.booleans(),
+    share=st.floats(0.1, 1),
+)
+def test_the_cover_of_a_grid_holds_each_pair_once(blocks, block, memory, causal, share):
+    pattern = decoding((blocks[0] * block[0], blocks[1] * block[1]), block, memory)
+    n = max(1, int(share * pattern.grid.size))
+
+    assert cover_fault(pattern, range(n), range(n), causal) is None
+
+
+@pytest.mark.parametrize(("block", "memory"), [(5, 5), (4, 6), (3, 0)])
+def test_costs_on_a_line_what_its_card_says(block, memory):
+    pattern = Local((block,), (memory,))
+    before = -(-memory // block)
+    edge = sum(min(memory, block * c) for c in range(before))
+
+    for count in range(before, before + 4):
+        wanted = count * block * (block + 1) // 2 + block * (edge + (count - before) * memory)
+        assert pairs(pattern, count * block, causal=True) == wanted
+
+
+def test_with_a_memory_of_one_block_it_is_the_block_and_the_one_before():
+    for count in range(2, 8):
+        wanted = count * 5 * 6 // 2 + (count - 1) * 5**2
+        assert pairs(Local((5,), (5,)), count * 5, causal=True) == wanted
+
+
+@pytest.mark.parametrize(("block", "memory"), [((2, 3), (2, 2)), ((3, 2), (1, 3)), ((16, 16), (16, 32))])
+def test_costs_inside_a_grid_what_its_card_says(block, memory):
+    (hq, wq), (hm, wm) = block, memory
+    above, aside = -(-hm // hq), -(-wm // wq)
+    sides = ((above + 1) * hq, (2 * aside + 1) * wq)
+    pattern, size = decoding(sides, block, memory), hq * wq
+    first = (above * (2 * aside + 1) + aside) * size
+    here = [sum(len(memory_of(*pattern.grid.coordinates(i), block, memory, sides)) for i in range(first, first + size))]
+
+    assert here == [size * (size + 1) // 2 + size * (hm * (wq + 2 * wm) + hq * wm)]
+    assert pairs(pattern, first + size, True) - pairs(pattern, first, True) == here[0]
+
+
+def test_counts_all_pairs_of_the_published_image_at_once():
+    pattern = decoding((32, 96), (16, 16), (16, 32))
+    wanted = sum(len(memory_of(*pattern.grid.coordinates(i), (16, 16), (16, 32), (32, 96))) for i in range(0, 3072, 256))
+
+    assert pairs(pattern, 3072, causal=True) == 12 * 256 * 257 // 2 + 256 * (wanted - 12)
+
+
+def test_nothing_but_later_keys_is_computed_in_vain():
+    image, line = decoding((32, 96), (16, 16), (16, 32)), Local((256,), (256,))
+
+    assert tile_pairs(line, 3072, False) == pairs(line, 3072, False)
+    for pattern in (line, image):
+        assert all(tile.allows is None for tile in pattern.cover(range(3072), range(3072), True))
+        assert tile_pairs(pattern, 3072, True) - pairs(pattern, 3072, True) == 12 * 256 * 255 // 2
+
+
+def test_small_blocks_share_a_tile():
+    tiles = decoding((64, 64), (2, 2), (1, 1)).cover(range(4096), range(4096), True)
+
+    assert [tile.queries.shape[1] for tile in tiles] == [64, 64]
+
+
+def test_a_million_tokens_are_counted_at_once():
+    pattern = Local((256,), (256,))
+
+    assert pairs(pattern, 2**20, causal=True) == 2**12 * 256 * 257 // 2 + (2**12 - 1) * 256**2
+    assert len(pattern.cover(range(2**20), range(2**20), False)) == 1
+
+
+@pytest.mark.parametrize(("block", "memory"), [(1, 0), (4, 4), (5, 3), (3, 7)])
+def test_on_a_line_a_slot_is_kept_while_it_is_read(block, memory):
+    pattern = Local((block,), (memory,))
+
+    assert [pattern.last_reader(at) for at in range(20)] == last_readers(pattern, 20, 60)
+    assert max(kept(pattern, n) for n in range(60)) <= memory + block - 1
+
+
+@pytest.mark.parametrize(("block", "memory"), [((2, 2), (1, 2)), ((2, 3), (2, 1)), ((1, 4), (3, 5)), ((4, 12), (3, 0))])
+def test_on_a_grid_a_slot_is_kept_while_it_is_read(block, memory):
+    pattern = decoding((8, 12), block, memory)
+    (hq, wq), (hm, wm) = block, memory
+
+    assert [pattern.last_reader(at) for at in range(48)] == last_readers(pattern, 48, 192)
+    assert pattern.last_reader(np.arange(48)).tolist() == [pattern.last_reader(at) for at in range(48)]
+    assert max(kept(pattern, n) for n in range(96)) <= hm * 12 + hq * (wm + wq) - 1
+
+
+def test_the_state_is_the_published_one():
+    line, image = Local((256,), (256,)), decoding((64, 160), (16, 16), (16, 32))
+
+    assert max(kept(line, n) for n in range(1024)) == 256 + 256 - 1
+    assert max(kept(image, n) for n in range(0, 10240)) == 16 * 160 + 16 * (32 + 16) - 1
+
+
+# What is built from a spec --------------------------------------------------------------------------------------------
+
+
+def built(causal="strict", grid=None, **given):
+    return context(8, causal, grid=grid).build(written("local", **given))
+
+
+def test_a_line_needs_no_grid():
+    assert built(block=(256,), memory=(128,)) == Local((256,), (128,))
+    assert built(block=(256,), memory=(128,), grid=Grid((32, 96), (16, 16))) == Local((256,), (128,))
+
+
+def test_a_decoder_takes_the_grid_in_the_order_of_the_blocks():
+    grid = Grid((32, 96), (16, 16))
+
+    assert built(block=(16, 16), memory=(16, 32), grid=grid) == Local((16, 16), (16, 32), grid)
+    assert built(causal="none", block=(8, 16), memory=(1, 1), grid=grid) == Local((8, 16), (1, 1), grid)
+
+
+@pytest.mark.parametrize("block", [(1, 16), (4, 96), (1, 5)])
+def test_blocks_that_follow_each_other_row_by_row_need_no_other_order(block):
+    assert built(block=block, memory=(1, 1), grid=Grid((32, 96))).block == block
+
+
+def refused(message: str, *, label="", fixes=(), **given) -> None:
+    with pytest.raises(PartError, match=re.escape(message)) as caught:
+        built(**given)
+    assert (caught.value.message, caught.value.label, caught.value.fixes) == (message, label, fixes)
+
+
+def test_a_decoder_that_fills_the_grid_in_another_order_is_refused():
+    message = "in a decoder, local in blocks of 16 x 16 needs a sequence that fills the grid in these blocks"
+    why = "the blocks beside a query's own hold positions that come after it"
+    given = dict(block=(16, 16), memory=(16, 32), fixes=("model.grid_block: [16, 16]", "use it in an encoder"))
+
+    refused(message, label=f"this one fills it row by row: {why}", grid=Grid((32, 96)), **given)
+    refused(message, label=f"this one fills it in blocks of 8 x 8: {why}", grid=Grid((32, 96), (8, 8)), **given)
+
+
+def test_blocks_with_sides_need_a_grid_with_as_many():
+    fixes = ("model.grid: [32, 96]", "local(256, memory=256)")
+    label = "positions lie beside each other on a grid only"
+    refused("local in blocks of 2 sides needs the model's grid", label=label, fixes=fixes, block=(2, 2), memory=(1, 1))
+    fixes = ("one number for each side of the grid", "local(256, memory=256)")
+    message = "local has blocks of 2 sides, the grid has 3"
+    refused(message, fixes=fixes, block=(2, 2), memory=(1, 1), grid=Grid((4, 4, 3)))
+
+
+def test_each_side_needs_a_memory():
+    message = "local needs one memory for each side of a block, found 2 and 1"
+    fixes = ("local(256, memory=256)", "local([16, 16], memory=[16, 32])")
+    refused(message, fixes=fixes, block=(2, 2), memory=(1,), grid=Grid((4, 4)))
