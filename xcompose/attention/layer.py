@@ -104,11 +104,12 @@ class SoftmaxReads(nn.Module):
         memories: extra slots; a recurrence is one of them. By the names that explanations use.
         position: turns queries and keys; its terms are in the groups.
         shape: key/value heads g, key width d, value width e.
+        rows: which queries have to be answered, where not all have; no key is kept for others.
     """
 
     def __init__(
         self, groups: Sequence[Group], memories: Mapping[str, Memory], position: Position, shape: tuple[int, int, int],
-        *, scale: float, causal: bool, dropout: float = 0.0,
+        *, scale: float, causal: bool, dropout: float = 0.0, rows: Pattern | None = None,
     ):  # fmt: skip
         super().__init__()
         self.names = tuple(memories)
@@ -118,7 +119,9 @@ class SoftmaxReads(nn.Module):
         self.groups = [
             group._replace(pattern=restricted(group.pattern, [m.tokens for m in memories.values()])) for group in groups
         ]
-        every = [group.pattern for group in self.groups] + [m.pattern for m in memories.values()]
+        self.limits = [restricted(group.pattern, [None if group.pattern.learned else rows]) for group in self.groups]
+        """What is left of the patterns of the groups for the rows that have to be answered."""
+        every = [*self.limits, *(m.pattern for m in memories.values())]
         self.asks_for_length = any(pattern.needs_length for pattern in every)
         self.learned = any(pattern.learned for pattern in every)
         """Whether contents choose in some read; such a read knows whole sequences only."""
@@ -128,12 +131,18 @@ class SoftmaxReads(nn.Module):
     def memories(self) -> tuple[Memory, ...]:
         return tuple(self.memory)  # type: ignore[arg-type]
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Answer:
-        """A whole sequence: queries (b n h d), keys (b n g d), values (b n g e), rows (b n c)."""
+    def mix(
+        self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project, asking: Axis | None = None
+    ) -> Answer:
+        """A whole sequence: queries (b n h d), keys (b n g d), values (b n g e), rows (b n c).
+
+        Args:
+            asking: of the queries, where they belong to some of the rows only.
+        """
         found = [m.slots(*self._input(m, k, v, x), axis) for m in self.memories]
         own = Slots(self._turned(k, axis.at), v, axis.at, log_weight=self._absent(k, axis), tags=axis.tags)
         tokens = [narrowed(own, group) for group in self.groups]
-        y = self._answer(q, axis, tokens, self._ready([slots for slots, _ in found], project))
+        y = self._answer(q, axis, tokens, self._ready([slots for slots, _ in found], project), asking)
         return Answer(y, losses=merged([*(losses for _, losses in found), *self._own_losses()]))
 
     def start(self, batch: int, like: Tensor) -> Any:
@@ -146,26 +155,29 @@ class SoftmaxReads(nn.Module):
             "memory": [m.start(batch, *self._input(m, k, v, x)) for m in self.memories],
         }
 
-    def extend(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, state: Any, project: Project) -> Answer:
+    def extend(
+        self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, state: Any, project: Project,
+        asking: Axis | None = None,
+    ) -> Answer:  # fmt: skip
         """Rows that continue a state; arguments as for `mix`."""
         pairs = zip(self.memories, state["memory"], strict=True)
         found = [m.extend(old, *self._input(m, k, v, x), axis) for m, old in pairs]
         turned = self._turned(k, axis.at)
         tokens, caches = [], []
-        for group, old in zip(self.groups, state["tokens"], strict=True):
-            slots, new = self._grown(group, old, turned, v, axis)
+        for group, limit, old in zip(self.groups, self.limits, state["tokens"], strict=True):
+            slots, new = self._grown(group, limit, old, turned, v, axis)
             tokens.append(slots)
             caches.append(new)
-        y = self._answer(q, axis, tokens, self._ready([slots for slots, _, _ in found], project))
+        y = self._answer(q, axis, tokens, self._ready([slots for slots, _, _ in found], project), asking)
         state = {"tokens": caches, "memory": [s for _, s, _ in found]}
         return Answer(y, state, merged([*(losses for _, _, losses in found), *self._own_losses()]))
 
     def state_shape(self, n: int) -> dict[str, tuple[int, ...]]:
         g, d, e = self.shape
         shapes: dict[str, tuple[int, ...]] = {}
-        for i, group in enumerate(self.groups):
+        for i, (group, limit) in enumerate(zip(self.groups, self.limits, strict=True)):
             if not group.pattern.empty:
-                m = cache.kept(group.pattern, range(n), n)
+                m = cache.kept(limit, range(n), n)
                 sizes = {"k": (m, group.kv_heads, d), "v": (m, group.kv_heads, e), "at": (m,)}
                 shapes |= {f"tokens.{i}.{name}": size for name, size in sizes.items()}
         for i, memory in enumerate(self.memories):
@@ -174,7 +186,8 @@ class SoftmaxReads(nn.Module):
 
     def visible(self, n: int) -> tuple[Visible, ...]:
         slots = [(m.pattern, m.spans(n)) for m in self.memories]
-        return tuple(declared(group.pattern, slots, n, self.causal, group.heads) for group in self.groups)
+        every = zip(self.groups, self.limits, strict=True)
+        return tuple(declared(limit, slots, n, self.causal, group.heads) for group, limit in every)
 
     def remember(self, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Remembered:
         """The slots of another sequence, as a state that queries of this one may `recall` again and again."""
@@ -191,7 +204,7 @@ class SoftmaxReads(nn.Module):
         own, *others = [Slots(m["k"], m["v"], range(m["k"].shape[1]), log_weight=m.get("log_weight")) for m in memo]
         return self._answer(q, axis, [narrowed(own, group) for group in self.groups], others)
 
-    def _grown(self, group: Group, old: Any, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Any]:
+    def _grown(self, group: Group, limit: Pattern, old: Any, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Any]:
         """What a group's tokens are now, and its cache afterwards."""
         k, v = group.of(k), group.of(v)
         if group.pattern.empty:
@@ -199,15 +212,19 @@ class SoftmaxReads(nn.Module):
         grown = cache.append(old, {"k": k, "v": v}, axis)
         from_nothing = old["at"].shape[1] == 0 and isinstance(axis.at, range)
         at = axis.at if from_nothing else grown["at"]
-        return Slots(grown["k"], grown["v"], at), cache.drop(grown, group.pattern.last_reader, axis)
+        return Slots(grown["k"], grown["v"], at), cache.drop(grown, limit.last_reader, axis)
 
-    def _answer(self, q: Tensor, axis: Axis, tokens: Sequence[Slots], memories: Sequence[Slots]) -> Tensor:
+    def _answer(
+        self, q: Tensor, axis: Axis, tokens: Sequence[Slots], memories: Sequence[Slots], asking: Axis | None = None
+    ) -> Tensor:
         """One softmax for each group of heads, over its own tokens and every memory."""
-        turned = self.position.turn(q, axis.positions(q.device), "query")
-        axis = self._with_lengths(axis, q.shape[0])
+        # Where only the rows that count are asked for, patterns need not leave the others out.
+        patterns = self.limits if asking is None else [group.pattern for group in self.groups]
+        turned = self.position.turn(q, (asking or axis).positions(q.device), "query")
+        axis = self._with_lengths(asking or axis, axis.valid, q.shape[0])
         found = []
-        for group, own in zip(self.groups, tokens, strict=True):
-            sources = [] if group.pattern.empty else [("tokens", own, group.pattern.present())]
+        for group, pattern, own in zip(self.groups, patterns, tokens, strict=True):
+            sources = [] if group.pattern.empty else [("tokens", own, pattern.present())]
             for name, memory, slots in zip(self.names, self.memories, memories, strict=True):
                 sources.append((name, narrowed(slots, group), memory.pattern))
             reads = [
@@ -226,15 +243,15 @@ class SoftmaxReads(nn.Module):
         """What patterns with weights add to the training loss."""
         return [pattern.losses() for pattern in self.patterns]  # type: ignore[operator]
 
-    def _with_lengths(self, axis: Axis, batch: int) -> Axis:
+    def _with_lengths(self, axis: Axis, valid: Tensor | None, batch: int) -> Axis:
         """The axis with the length of each sequence, where padding makes them differ and a pattern asks for it.
 
         Plans are made for one length, so positions become those of each sequence, and no plan is made.
         """
-        if self.causal or axis.valid is None or not self.asks_for_length:
+        if self.causal or valid is None or not self.asks_for_length:
             return axis
-        lengths = axis.valid.sum(1)[:, None, None, None]
-        return replace(axis, at=times(axis, batch, axis.valid.device), total=lengths)
+        lengths = valid.sum(1)[:, None, None, None]
+        return replace(axis, at=times(axis, batch, valid.device), total=lengths)
 
     def _ready(self, found: Sequence[Slots], project: Project) -> list[Slots]:
         """Slots of memories with keys projected, where they are rows, and turned."""

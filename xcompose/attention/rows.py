@@ -1,0 +1,80 @@
+"""Which rows of a sequence a mixer has to answer, where queries are divided among several mixers.
+
+The rows are said by a pattern that looks at the query alone. Where they are all in one piece, as the first ones or all
+but the first ones are, the mixer need not look at the others.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xcompose.attention.constant import constant
+from xcompose.attention.pattern import Pattern, Point
+from xcompose.attention.reads import Axis
+from xcompose.decode.cache import times
+
+GRID = 48
+"""Positions on each side at which `asks_keys` compares."""
+
+
+def asks_keys(rows: Pattern) -> bool:
+    """Whether the predicate looks at the key, so that it does not say which rows are meant."""
+    at = np.arange(-GRID, GRID)
+    found = rows.allows(Point(at=at[:, None], total=GRID), Point(at=at[None], total=GRID))
+    found = np.broadcast_to(found, (2 * GRID, 2 * GRID))
+    return bool((found != found[:, :1]).any())
+
+
+def counted(rows: Pattern, at: range, total: int | None) -> np.ndarray:
+    """(n) bool: which of the rows at these places count.
+
+    Raises:
+        DependsOnLength: the pattern asks for the length, and there is none.
+    """
+    found = rows.allows(Point(at=np.arange(at.start, at.stop), total=total), Point(at=0, total=total))
+    return np.broadcast_to(found, len(at)).astype(bool)
+
+
+@constant
+def one_piece(rows: Pattern, at: range, total: int | None) -> range | None:
+    """The numbers of the rows that count, if none between them does not; else None."""
+    return _one_piece(rows, at, total)
+
+
+@lru_cache(maxsize=1024)
+def _one_piece(rows: Pattern, at: range, total: int | None) -> range | None:
+    numbers = np.flatnonzero(counted(rows, at, total))
+    if not len(numbers):
+        return range(0)
+    first, last = int(numbers[0]), int(numbers[-1])
+    return range(first, last + 1) if last + 1 - first == len(numbers) else None
+
+
+def piece_of(rows: Pattern | None, axis: Axis) -> range | None:
+    """As `one_piece`, for the rows of an axis; None as well where all of them have to be looked at."""
+    if rows is None or not isinstance(axis.at, range) or isinstance(axis.total, Tensor):
+        return None
+    if rows.needs_length and axis.valid is not None:
+        return None
+    return one_piece(rows, axis.at, axis.total)
+
+
+def taken(axis: Axis, piece: range) -> Axis:
+    """The axis of some of its rows."""
+    assert isinstance(axis.at, range)
+    rows = slice(piece.start, piece.stop)
+    valid = None if axis.valid is None else axis.valid[:, rows]
+    tags = {name: tag[:, rows] for name, tag in axis.tags.items()}
+    return Axis(axis.at[rows], valid, tags, axis.total, axis.clock)
+
+
+def chosen(rows: Pattern, axis: Axis, like: Tensor) -> Tensor:
+    """(n) or (b n) bool: which rows of `like` (b n c) count."""
+    at, total = axis.positions(like.device), axis.total
+    if axis.valid is not None and total is not None and rows.needs_length:
+        at, total = times(axis, like.shape[0], like.device), axis.valid.sum(1)[:, None]
+    return rows.allows(Point(at=at, total=total), Point(at=0, total=total)).expand(at.shape)
