@@ -171,7 +171,8 @@ def _build(options: LocalOptions, context: Context) -> Local:
     if grid is None:
         raise refused(
             f"local in blocks of {len(block)} sides needs the model's grid", code="XC033",
-            label="positions lie beside each other on a grid only", fixes=("model.grid: [32, 96]", "local(256, memory=256)"),
+            label="positions lie beside each other on a grid only",
+            fixes=("model.grid: [32, 96]", "local(256, memory=256)"),
         )  # fmt: skip
     if len(grid.sides) != len(block):
         raise refused(

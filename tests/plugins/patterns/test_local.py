@@ -5,15 +5,16 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from xcompose_plugins.patterns.local import Local
 
-from xcompose.api import Grid, PartError
+from xcompose.api import Axis, Grid, PartError
 from xcompose.attention.checks import cover_fault
 from xcompose.attention.counts import kept, pairs, tile_pairs
 
-from ..helpers import context
+from ..helpers import attention, context, in_unison, mixer, ragged, rows, sizes
 from ..helpers import pattern as written
 from .owed import last_readers, owes
 
@@ -158,7 +159,9 @@ def test_costs_inside_a_grid_what_its_card_says(block, memory):
 
 def test_counts_all_pairs_of_the_published_image_at_once():
     pattern = decoding((32, 96), (16, 16), (16, 32))
-    wanted = sum(len(memory_of(*pattern.grid.coordinates(i), (16, 16), (16, 32), (32, 96))) for i in range(0, 3072, 256))
+    wanted = sum(
+        len(memory_of(*pattern.grid.coordinates(i), (16, 16), (16, 32), (32, 96))) for i in range(0, 3072, 256)
+    )
 
     assert pairs(pattern, 3072, causal=True) == 12 * 256 * 257 // 2 + 256 * (wanted - 12)
 
@@ -208,6 +211,96 @@ def test_the_state_is_the_published_one():
 
     assert max(kept(line, n) for n in range(1024)) == 256 + 256 - 1
     assert max(kept(image, n) for n in range(0, 10240)) == 16 * 160 + 16 * (32 + 16) - 1
+
+
+# Inside an attention ------------------------------------------------------------------------------------------------
+
+C, HEADS = 15, 3
+CASES = {
+    "line": (dict(block=(4,), memory=(6,)), None, 23),
+    "grid": (dict(block=BLOCK, memory=MEMORY), Grid((4, 6), BLOCK), 24),
+    "wide": (dict(block=(2, 3), memory=(1, 1)), Grid((6, 9), (2, 3)), 41),
+}
+every = pytest.mark.parametrize("name", CASES)
+
+
+def made(name: str, causal: str = "strict"):
+    given, grid, _ = CASES[name]
+    return mixer(attention(heads=HEADS, pattern=written("local", **given)), C, causal, grid=grid).eval()
+
+
+def by_the_formula(one, x: torch.Tensor, near, causal: bool) -> torch.Tensor:
+    """Query by query and head by head."""
+    q, k, v = (layer(x).unflatten(-1, (HEADS, C // HEADS)) for layer in (one.q, one.k, one.v))
+    found = []
+    for i in range(x.shape[1]):
+        read = [j for j in range(x.shape[1]) if near(i, j) and (j <= i or not causal)]
+        logits = torch.einsum("bhd,bmhd->bhm", q[:, i], k[:, read]) / (C // HEADS) ** 0.5
+        found.append(torch.einsum("bhm,bmhd->bhd", logits.softmax(-1), v[:, read]).flatten(1))
+    return one.out(torch.stack(found, 1))
+
+
+@every
+@pytest.mark.parametrize("causal", ["strict", "none"])
+def test_equals_the_formula_and_its_gradients(name, causal):
+    given, grid, n = CASES[name]
+    near = on_a_grid(grid or Grid((1,)), given["block"], given["memory"])
+    one = made(name, causal)
+    grads = []
+    for answer in (
+        lambda x: one(x, Axis(range(n), total=None if causal == "strict" else n)).x,
+        lambda x: by_the_formula(one, x, near, causal == "strict"),
+    ):
+        x = rows(2, n, C).requires_grad_()
+        y = answer(x)
+        grads.append((y, *torch.autograd.grad((y * rows(2, n, C, seed=1)).sum(), (x, *one.parameters()))))
+
+    for found, wanted in zip(*grads, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-11)
+
+
+@every
+def test_one_row_at_a_time_gives_the_same_from_the_published_state(name):
+    given, grid, n = CASES[name]
+    one, x = made(name).requires_grad_(False), rows(2, n, C)
+    (block, memory), width = (given["block"], given["memory"]), grid.sides[1] if grid else 0
+    most = memory[0] + block[0] if len(block) == 1 else memory[0] * width + block[0] * (memory[1] + block[1])
+
+    state, found = one.start(2, x), []
+    for i in range(n):
+        mixed = one(x[:, i : i + 1], Axis(range(i, i + 1)), state)
+        state = mixed.state
+        found.append(mixed.x)
+        assert sizes(state) == one.state_shape(i + 1)
+        assert one.state_shape(i + 1)["tokens.0.at"][0] < most
+
+    torch.testing.assert_close(torch.cat(found, 1), one(x, Axis(range(n))).x, rtol=0, atol=1e-11)
+    torch.testing.assert_close(in_unison(one, x, (3, 9, 10))[0], torch.cat(found, 1), rtol=0, atol=1e-11)
+
+
+@every
+def test_sequences_at_different_times(name):
+    one, n = made(name).requires_grad_(False), CASES[name][2]
+    x = rows(3, n, C)
+    whole = one(x, Axis(range(n))).x
+
+    found, _ = ragged(one, x, [(5, 0, 9), (1, 3, 4), (8, 11, 2), (0, 1, 3)])
+
+    for i, taken in enumerate((14, 15, 18)):
+        torch.testing.assert_close(found[i, :taken], whole[i, :taken], rtol=0, atol=1e-11)
+
+
+@every
+def test_padding_changes_nothing(name):
+    n = CASES[name][2]
+    valid = torch.arange(n) < torch.tensor([n, 5, 14])[:, None]
+    x = torch.where(valid[..., None], rows(3, n, C), 0.0)
+    for causal in ("strict", "none"):
+        one = made(name, causal).requires_grad_(False)
+        found = one(x, Axis(range(n), valid, total=None if causal == "strict" else n)).x
+        for i, length in enumerate((n, 5, 14)):
+            alone = one(x[i : i + 1, :length], Axis(range(length), total=None if causal == "strict" else length)).x
+            torch.testing.assert_close(found[i, :length], alone[0], rtol=0, atol=1e-11)
 
 
 # What is built from a spec --------------------------------------------------------------------------------------------
