@@ -137,8 +137,6 @@ def _pattern(text: str | None, layer: dict) -> Pattern:
 
 
 def _model_case(reference: str, batch: int) -> BenchCase:
-    import torch
-
     import xcompose as xc
     from xcompose.compare.bench import BenchCase
 
@@ -146,9 +144,7 @@ def _model_case(reference: str, batch: int) -> BenchCase:
     model = xc.build(read)
     if model.reads_source:
         raise usage_error(f"'{read.name}' reads two sequences; bench takes models of one", "bench its mixers")
-    return BenchCase(
-        read.name, model, lambda n: (torch.randint(model.vocab, (batch, n)),), longest=model.options.length
-    )
+    return BenchCase(read.name, model, lambda n: (model.example(batch, n),), longest=model.options.length)
 
 
 def _mixer_cases(asked: Sequence[str], layer: dict, batch: int, shortest: int) -> list[BenchCase]:

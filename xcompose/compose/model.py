@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xcompose.attention.reads import Axis
 from xcompose.compose.findings import Findings
+from xcompose.compose.inputs import Inputs
 from xcompose.compose.options import ModelOptions, OneStackOptions
 from xcompose.compose.parts import Causal, Context, Embedding, ModelOut, Output, Position, Source, State
 from xcompose.compose.stack import Beside, Block, Stack, absent_as_zero
@@ -58,7 +59,7 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def run(self, tokens: Tensor, axis: Axis, states: Mapping[str, Any] | None, source: Source | None) -> Ran:
-        """From tokens (b n), those of a row at its front, to an answer."""
+        """From tokens (b n), or rows (b n width) of numbers, those of a sequence at its front, to an answer."""
 
     def encode(self, tokens: Tensor, axis: Axis) -> tuple[Tensor, Beside]:
         """From the tokens of the source (b m) to its rows (b m c). Only for types that read a source."""
@@ -76,11 +77,12 @@ class Model(nn.Module, ABC):
         """Read tokens.
 
         Args:
-            tokens: (b n) int64.
+            tokens: (b n) int64, or (b n width) numbers where the embedding reads such.
             mask: (b n) bool, true where a token is; padding may lie anywhere. None: everywhere.
             state: what was read before, from `start` or an earlier call, and used up by this one. None: these
                 tokens are whole sequences, and no state is given back.
-            source: (b m) int64, the other sequence of an encoder-decoder. With a state it was given to `start`.
+            source: as tokens, (b m ...), the other sequence of an encoder-decoder. With a state it was given to
+                `start`.
             source_mask: (b m) bool.
 
         Returns:
@@ -112,13 +114,14 @@ class Model(nn.Module, ABC):
         source: Tensor | None,
         source_mask: Tensor | None,
     ) -> None:
-        if tokens.dim() != 2:
-            raise ValueError(f"tokens have the shape (b n), these have {tuple(tokens.shape)}")
+        for name, given in (("tokens", tokens), ("source", source)):
+            if given is not None and (fault := self.inputs.fault(given, name)):
+                raise ValueError(fault)
         if tokens.shape[1] == 0:
             raise ValueError("there is no token to read")
         for name, given, other in (("mask", mask, tokens), ("source_mask", source_mask, source)):
-            if given is not None and (other is None or given.shape != other.shape):
-                shape = None if other is None else tuple(other.shape)
+            if given is not None and (other is None or given.shape != other.shape[:2]):
+                shape = None if other is None else tuple(other.shape[:2])
                 raise ValueError(f"{name} has the shape {tuple(given.shape)}, what it masks has {shape}")
             if given is not None and given.dtype != torch.bool:
                 raise ValueError(f"{name} is bool, true where a token is; this one is {given.dtype}")
@@ -165,7 +168,7 @@ class Model(nn.Module, ABC):
 
         Args:
             batch: how many sequences.
-            source: (b m) int64, for a model that reads one.
+            source: (b m ...) as tokens, for a model that reads one.
             source_mask: (b m) bool.
 
         Raises:
@@ -181,9 +184,18 @@ class Model(nn.Module, ABC):
             parts |= stack.start(batch, like)
         if source is not None:
             read, _ = self._read_source(source, source_mask)
-            whole = torch.ones(source.shape, dtype=torch.bool, device=like.device)
+            whole = torch.ones(source.shape[:2], dtype=torch.bool, device=like.device)
             parts["source"] = {"x": read.x, "valid": whole if read.axis.valid is None else read.axis.valid}
         return State(torch.zeros(batch, dtype=torch.long, device=like.device), parts, together=0)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What it reads: tokens, or rows of numbers."""
+        return Inputs(self.vocab, self.embedding.width)
+
+    def example(self, batch: int, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Something random that the model reads, where the model is: tokens (b n), or rows (b n width) of numbers."""
+        return self.inputs.example(batch, n, generator, self.like(1).device)
 
     def like(self, batch: int) -> Tensor:
         """An empty (b 0 c) tensor of the model's type and place."""
@@ -207,7 +219,7 @@ class Model(nn.Module, ABC):
         return tuple(block for stack in self.stacks().values() for block in stack.blocks)
 
     def embed(self, tokens: Tensor, axis: Axis, position: Position, dropout: nn.Dropout) -> Tensor:
-        """Tokens (b n) to rows (b n c), with positions, dropout, and zeros where there is no token."""
+        """What the model reads to rows (b n c), with positions, dropout, and zeros where there is no token."""
         x = self.embedding.finish(position.embed(self.embedding(tokens), axis))
         return absent_as_zero(dropout(x), axis)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from xcompose.compose.inputs import Inputs
 from xcompose.compose.parts import Mixer
 from xcompose.cost.stand_in import counted_tiles
 
@@ -50,8 +51,9 @@ def parameters(model: nn.Module) -> Parameters:
 
 
 def counts(
-    model: nn.Module, n: int, *, activations: bool = False, training: bool = False, source: int | None = None
-) -> Cost:
+    model: nn.Module, n: int, *, activations: bool = False, training: bool = False, source: int | None = None,
+    inputs: Inputs | None = None,
+) -> Cost:  # fmt: skip
     """Count what a model on the meta device does to one sequence of n tokens.
 
     Args:
@@ -60,14 +62,16 @@ def counts(
         activations: also count what is kept for the backward pass.
         training: also count the backward pass itself.
         source: length of the other sequence, for a model that reads one; n if not said.
+        inputs: what the model reads, for one that does not say so itself.
 
     Raises:
         ValueError: the model does not take this length.
     """
-    tokens = torch.zeros(1, n, dtype=torch.long, device="meta")
+    reads: Inputs = inputs or model.inputs  # type: ignore[assignment]
+    tokens = reads.example(1, n, device="meta")
     more: dict[str, Any] = {}
     if getattr(model, "reads_source", False):
-        more["source"] = torch.zeros(1, source or n, dtype=torch.long, device="meta")
+        more["source"] = reads.example(1, source or n, device="meta")
     counter = Flops()
     work = _Work(counter)
     kept = _Kept(model)

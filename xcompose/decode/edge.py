@@ -15,7 +15,7 @@ class Packed(NamedTuple):
     """Tokens with those of each row moved to its front."""
 
     tokens: Tensor
-    """(b n) int64; 0 where there is none"""
+    """(b n) int64, or rows (b n w) of numbers; 0 where there is none"""
     valid: Tensor
     """(b n) bool, true then false in each row"""
     place: Tensor
@@ -28,19 +28,26 @@ def gather(tokens: Tensor, mask: Tensor) -> Packed:
     """Move the tokens of each row to its front, in order.
 
     Args:
-        tokens: (b n) int64; what stands where the mask is false is never looked at.
+        tokens: (b n) int64, or rows (b n w) of numbers; what stands where the mask is false is never looked at.
         mask: (b n) bool, true where a token is.
     """
     order = torch.argsort((~mask).to(torch.uint8), dim=1, stable=True)
     valid = mask.gather(1, order)
-    packed = tokens.gather(1, order).masked_fill(~valid, 0)
+    packed = _taken(tokens, order).masked_fill(~_beside(valid, tokens), 0)
     return Packed(packed, valid, torch.argsort(order, dim=1), mask)
 
 
 def scatter(x: Tensor, packed: Packed) -> Tensor:
     """Put rows (b n ...) back where their tokens came from; zeros where there was none."""
-    trailing = [1] * (x.dim() - 2)
-    place = packed.place.reshape(*packed.place.shape, *trailing).expand(*packed.place.shape, *x.shape[2:])
-    there = packed.mask.reshape(*packed.mask.shape, *trailing)
-    rows = x.gather(1, place)
-    return torch.where(there, rows, torch.zeros_like(rows))
+    rows = _taken(x, packed.place)
+    return torch.where(_beside(packed.mask, x), rows, torch.zeros_like(rows))
+
+
+def _taken(x: Tensor, places: Tensor) -> Tensor:
+    """The rows of x (b n ...) that stand at places (b n)."""
+    return x.gather(1, _beside(places, x).expand(*places.shape, *x.shape[2:]))
+
+
+def _beside(t: Tensor, x: Tensor) -> Tensor:
+    """t (b n) with an axis of one for each axis of x (b n ...) behind n."""
+    return t.reshape(*t.shape, *[1] * (x.dim() - 2))

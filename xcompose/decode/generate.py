@@ -68,6 +68,8 @@ def generate(model: Model, prompt: Tensor, steps: int, **how: object) -> Tensor:
 def _check(model: Model, prompt: Tensor, mask: Tensor | None, temperature: float, top_k: int | None) -> None:
     if not model.decodes:
         raise ValueError("this model sees whole sequences and does not generate")
+    if model.inputs.width is not None:
+        raise ValueError(f"this model reads rows of {model.inputs.width} numbers, and drawn tokens are none")
     if not model.output.predicts_tokens:
         raise ValueError("this model does not predict tokens; write `output: lm`")
     counts = prompt.shape[1] if mask is None else int(mask.sum(1).min())

@@ -167,7 +167,7 @@ def _row_by_row(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
 
 def _cross(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
     """Every row of the other sequence influences every output."""
-    m, n = subject.source, subject.n
+    m, n = subject.elsewhere, subject.n
     own = rows(part, n, seed, torch.float64)
     assert isinstance(part.module, Mixer)
     mixer = part.module

@@ -55,11 +55,13 @@ def _part(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
     x = rows(part, subject.n, seed, torch.float64)
     asked = spread(subject.n, ASKED)
     weights = weights_of(part.dim, seed)
-    return _gradient_finding(subject, part, gradients(alone(part, subject.n, subject.source), x, asked, weights), asked)
+    return _gradient_finding(
+        subject, part, gradients(alone(part, subject.n, subject.elsewhere), x, asked, weights), asked
+    )
 
 
 def _moved(subject: Subject, part: Part, seed: int, dtype: torch.dtype) -> Diagnostic | None:
-    run = alone(part, subject.n, subject.source)
+    run = alone(part, subject.n, subject.elsewhere)
     if isinstance(part.module, Embedding):
         x, other = two_texts(subject, seed)
     else:
@@ -149,7 +151,6 @@ def _whole_moved(subject: Subject, seed: int) -> Tensor:
 
 
 def two_texts(subject: Subject, seed: int) -> tuple[Tensor, Tensor]:
-    """Two sequences (1 n) of tokens that differ everywhere."""
+    """Two sequences (1 n ...) of what the model reads that differ everywhere."""
     x = subject.tokens(1, seed)
-    shift = 1 + subject.tokens(1, seed + 1) % max(1, subject.vocab - 1)
-    return x, (x + shift) % subject.vocab
+    return x, subject.replaced(x, seed + 1)

@@ -58,7 +58,7 @@ def _fill(first: list[int], n: int, piece: int = 1) -> list[int]:
 def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
     x = rows(part, subject.n, seed, torch.float64, batch=2)
     assert isinstance(part.module, Mixer)
-    source = source_of(part, 2, subject.source, x.dtype)
+    source = source_of(part, 2, subject.elsewhere, x.dtype)
     with torch.no_grad():
         whole = part.module(x, Axis(at=range(subject.n)), None, source).x
         for sizes in cuts(subject.n):

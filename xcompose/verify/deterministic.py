@@ -66,7 +66,7 @@ def _evaluations(subject: Subject, seed: int) -> Iterator[Diagnostic]:
 
 
 def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
-    run, x = alone(part, subject.n, subject.source), rows(part, subject.n, seed, torch.float64, batch=2)
+    run, x = alone(part, subject.n, subject.elsewhere), rows(part, subject.n, seed, torch.float64, batch=2)
     change = _twice(lambda: run(x))
     return _random(subject, part, change) if change > SAME else None
 
@@ -112,7 +112,7 @@ def _train_and_eval(
 ) -> Iterator[tuple[Part | None, float]]:
     for part in parts_of(model, subject):
         if isinstance(part.module, Mixer):
-            run, x = alone(part, subject.n, subject.source), rows(part, subject.n, seed, torch.float64, batch=2)
+            run, x = alone(part, subject.n, subject.elsewhere), rows(part, subject.n, seed, torch.float64, batch=2)
             with torch.no_grad():
                 model.train()
                 trained = run(x)
@@ -135,7 +135,7 @@ def _single(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
     results = []
     for one, dtype in ((part, torch.float64), (same, torch.float32)):
         x = rows(part, subject.n, seed, dtype, batch=2).requires_grad_()
-        out = alone(one, subject.n, subject.source)(x)
+        out = alone(one, subject.n, subject.elsewhere)(x)
         direction = rows(part, subject.n, seed + 9, dtype, batch=2)
         (gradient,) = torch.autograd.grad((out * direction).sum(), x)
         results.append((out.detach().double(), gradient.double()))

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from xcompose.compose.parts import Mixer
+from xcompose.compose.parts import Mixer, Output
 from xcompose.cost.count import Cost, Parameters, counts, parameters, state_bytes
 from xcompose.cost.flow import visible
 from xcompose.cost.growths import Growths, growths
@@ -70,10 +70,15 @@ class Facts:
         return self.cost(n, activations=True).activations if kind == "memory" else self.cost(n).forward
 
     def mixers(self) -> Iterator[tuple[str, Place, Mixer]]:
-        """Every outermost mixer: its path in the model, its place in the spec, itself."""
+        """Every outermost mixer of a stack: its path in the model, its place in the spec, itself."""
         found: list[str] = []
         for path, module in self.model.named_modules():
-            if isinstance(module, Mixer) and not any(path.startswith(f"{outer}.") for outer in found):
+            if any(path.startswith(f"{outer}.") for outer in found):
+                continue
+            # What an output does with the rows that a stack made is its own affair.
+            if isinstance(module, Output):
+                found.append(path)
+            elif isinstance(module, Mixer):
                 found.append(path)
                 kind = "cross" if "cross" in path.split(".") else "mixer"
                 yield path, place_of(path, kind, module, self.node), module

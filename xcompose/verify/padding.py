@@ -35,11 +35,11 @@ def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
     assert isinstance(part.module, Mixer)
     axis = _with_valid(part, n, valid)
     with torch.no_grad():
-        out = part.module(padded, axis, None, source_of(part, len(real), subject.source, x.dtype)).x
+        out = part.module(padded, axis, None, source_of(part, len(real), subject.elsewhere, x.dtype)).x
     for row, length in enumerate(real):
         if length == 0:
             continue
-        one = source_of(part, 1, subject.source, x.dtype)
+        one = source_of(part, 1, subject.elsewhere, x.dtype)
         with torch.no_grad():
             lone = part.module(x[row : row + 1, :length], axis_of(part, length), None, one).x
         change = distance(out[row : row + 1, :length], lone)
@@ -75,7 +75,8 @@ def _whole(subject: Subject, seed: int) -> Iterator[Diagnostic]:
     names, masks = zip(*layouts(subject.n), strict=True)
     mask = torch.stack(masks)
     tokens = subject.tokens(len(names), seed)
-    other = torch.where(mask, tokens, (tokens + 1) % subject.vocab)
+    there = mask.reshape(*mask.shape, *[1] * (tokens.dim() - 2))
+    other = torch.where(there, tokens, subject.replaced(tokens, seed + 1))
     model = subject.model()
     with torch.no_grad():
         out = last_axis(subject.call(model, tokens, mask=mask).logits)

@@ -27,7 +27,7 @@ def from_rows(subject: Subject, seed: int) -> tuple[Callable[[Tensor], Tensor], 
 
     def call(replace: Tensor | None) -> Tensor:
         batch = 1 if replace is None else replace.shape[0]
-        own = tokens.expand(batch, -1).contiguous()
+        own = tokens.expand(batch, *tokens.shape[1:]).contiguous()
 
         def hook(module: nn.Module, inputs: tuple[Any, ...], out: Tensor) -> Tensor:
             # The other sequence of a model with two stacks is embedded too, perhaps by the same module.

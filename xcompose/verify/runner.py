@@ -285,6 +285,7 @@ def subject_of(spec: Spec, planned: Any, n: int, checker: Checker, reference: st
         quiet=lambda seed: build_model(quiet, seed=seed, registry=checker.registry, device="cpu", dtype=torch.float32),
         n=n, vocab=planned.vocab, dim=planned.dim, causal=spec.model.options["causal"] if planned.decodes else "none",
         name=spec.name, node=spec.model, source=n + 4 if planned.reads_source else 0,
+        width=planned.inputs.width,
         again=f"xcompose check {reference}{overrides} --seed {checker.seed}", cache={"key": (spec.model, spec.addons)},
     )  # fmt: skip
 

@@ -67,7 +67,7 @@ def _inputs(subject: Subject, part: Part, memory: Memory, seed: int) -> tuple[Te
     memory.slots = record  # type: ignore[method-assign]
     try:
         with torch.no_grad():
-            alone(part, subject.n, subject.source)(rows(part, subject.n, seed, torch.float64))
+            alone(part, subject.n, subject.elsewhere)(rows(part, subject.n, seed, torch.float64))
     finally:
         del memory.slots
     return caught[0] if caught else None

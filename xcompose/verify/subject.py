@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xcompose.attention.reads import Axis
+from xcompose.compose.inputs import Inputs
 from xcompose.compose.parts import FFN, Causal, Embedding, Mixer, Norm, Output, Source
 from xcompose.diagnostics import Diagnostic, Note, Span
 from xcompose.spec.model import Node, Section
@@ -83,6 +84,8 @@ class Subject:
     """The model's node in the spec, for the places."""
     source: int = 0
     """Length of the other sequence; 0 where the model has none."""
+    width: int | None = None
+    """Numbers in a row of what the model reads; None: it reads tokens."""
     quiet: Callable[[int], nn.Module] | None = None
     """As `build`, without dropout; None where there is none."""
     cache: dict[Any, Any] = attrs.field(factory=dict, repr=False)
@@ -102,10 +105,23 @@ class Subject:
             self.cache[key] = tuple(_distinct(parts_of(self.model(dtype), self)))
         return self.cache[key]
 
+    @property
+    def inputs(self) -> Inputs:
+        """What the model reads."""
+        return Inputs(self.vocab, self.width)
+
+    @property
+    def elsewhere(self) -> int:
+        """Length of the sequence that a cross mixer reads, in a model or in a part of it."""
+        return self.source or self.n + 4
+
     def tokens(self, batch: int, seed: int, n: int | None = None) -> Tensor:
-        """(b n) random tokens."""
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randint(self.vocab, (batch, n or self.n), generator=generator)
+        """(b n) random tokens, or (b n width) random numbers where the model reads such."""
+        return self.inputs.example(batch, n or self.n, torch.Generator().manual_seed(seed))
+
+    def replaced(self, tokens: Tensor, seed: int) -> Tensor:
+        """Others than these at every position."""
+        return self.inputs.other(tokens, torch.Generator().manual_seed(seed))
 
     def call(self, model: nn.Module, tokens: Tensor, **more: Any) -> Any:
         """Run the model on tokens; a model with two stacks gets the same other sequence every time."""
@@ -121,8 +137,9 @@ class Subject:
         return model.start(batch, self.other(batch))
 
     def other(self, batch: int) -> Tensor:
-        """(b m) tokens of the other sequence, the same in every row and every call."""
-        return self.tokens(1, 77, self.source).expand(batch, -1).contiguous()
+        """(b m ...) what the other sequence holds, the same in every row and every call."""
+        one = self.tokens(1, 77, self.source)
+        return one.expand(batch, *one.shape[1:]).contiguous()
 
     def finding(
         self, code: str, message: str, place: Place | None, label: str, *, measured: str = "", hint: str = "",

@@ -22,7 +22,8 @@ def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
     flops = Flops()
     with torch.no_grad(), flops:
         subject.call(model, subject.tokens(1, seed))
-    counted = counts(copy.deepcopy(model).to("meta"), subject.n, source=subject.source or None).forward
+    planned = copy.deepcopy(model).to("meta")
+    counted = counts(planned, subject.n, source=subject.source or None, inputs=subject.inputs).forward
     if LEAST * flops.total <= counted <= MOST * flops.total:
         return []
     finding = subject.finding(
