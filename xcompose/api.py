@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from xcompose.attention.algebra import Difference as Difference
 from xcompose.attention.algebra import Everything as Everything
+from xcompose.attention.algebra import Grouped as Grouped
 from xcompose.attention.algebra import Heads as Heads
 from xcompose.attention.algebra import Intersection as Intersection
 from xcompose.attention.algebra import Union as Union

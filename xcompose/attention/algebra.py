@@ -7,6 +7,7 @@ none: members whose tiles need no mask come first, so that their tiles stay with
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
 from math import gcd, lcm
@@ -142,7 +143,7 @@ class Union(Combination):
 
     def cover(self, queries: range, keys: range, causal: bool) -> Tiles:
         covers = [(member, member.cover(queries, keys, causal)) for member in self.members]
-        covers.sort(key=lambda pair: _cost_of_masks(pair[1]))
+        covers.sort(key=lambda pair: _cost_of_masks(pair[1], pair[0].steady(keys.stop) is not None))
         found: list[Run | Gather] = []
         owners: tuple[Pattern, ...] = ()
         for member, tiles in covers:
@@ -214,9 +215,25 @@ class Difference(Combination):
         return self.members[0].last_reader(at)
 
 
-@attrs.frozen
-class Heads(Pattern):
+class Grouped(Pattern):
     """Groups of heads with patterns of their own; `groups` is the only question it answers."""
+
+    @abstractmethod
+    def groups(self, heads: int) -> tuple[tuple[int, Pattern], ...]: ...
+
+    def allows(self, q: Point, k: Point) -> Any:
+        raise TypeError("every group of heads has a pattern of its own: ask `groups` first")
+
+    def cover(self, queries: range, keys: range, causal: bool) -> Tiles:
+        raise TypeError("every group of heads has a pattern of its own: ask `groups` first")
+
+    def last_reader(self, at: Any) -> Any:
+        raise TypeError("every group of heads has a pattern of its own: ask `groups` first")
+
+
+@attrs.frozen
+class Heads(Grouped):
+    """Groups of heads with patterns that the spec gives them."""
 
     members: tuple[tuple[int, Pattern], ...]
     """(share, pattern)"""
@@ -236,15 +253,6 @@ class Heads(Pattern):
     @property
     def learned(self) -> bool:  # type: ignore[override]
         return any(member.learned for _, member in self.members)
-
-    def allows(self, q: Point, k: Point) -> Any:
-        raise TypeError("every group of heads has a pattern of its own: ask `groups` first")
-
-    def cover(self, queries: range, keys: range, causal: bool) -> Tiles:
-        raise TypeError("every group of heads has a pattern of its own: ask `groups` first")
-
-    def last_reader(self, at: Any) -> Any:
-        raise TypeError("every group of heads has a pattern of its own: ask `groups` first")
 
     def groups(self, heads: int) -> tuple[tuple[int, Pattern], ...]:
         counts = divide([share for share, _ in self.members], heads)
@@ -280,11 +288,15 @@ def area(tiles: Tiles) -> int:
     return runs + gathers
 
 
-def _cost_of_masks(tiles: Tiles) -> int:
-    """0: columns without masks; 1: other tiles without masks; 2: runs with masks; 3: gathers."""
-    if any(isinstance(tile, Gather) for tile in tiles):
-        return 3
+def _cost_of_masks(tiles: Tiles, steady: bool) -> int:
+    """0: tiles without masks that need to stay whole; 1: other runs without masks; 2: runs with masks; 3: others.
+
+    Long columns, and tiles at irregular places, would get masks of their own if they had to leave pairs to others; runs
+    that leave pairs to a steady pattern keep one mask for all of their tiles.
+    """
     runs = [tile for tile in tiles if isinstance(tile, Run)]
+    if len(runs) < len(tiles):
+        return 0 if steady and all(tile.allows is None for tile in tiles) else 3
     if any(tile.allows is not None for tile in runs):
         return 2
     return int(any(tile.count > 1 for tile in runs))
