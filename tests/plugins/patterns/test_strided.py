@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from xcompose_plugins.patterns.strided import Strided
+from xcompose_plugins.patterns.window import Window
 
-from xcompose.api import NEVER
+from xcompose.api import NEVER, Union
 from xcompose.attention.checks import cover_fault
 from xcompose.attention.counts import kept, pairs, tile_pairs
 
@@ -31,6 +32,21 @@ def test_costs_what_its_card_says(stride):
     for n in range(12, 41):
         q, rest = divmod(n, stride)
         assert pairs(Strided(stride=stride), n, causal=True) == stride * q * (q + 1) // 2 + rest * (q + 1)
+
+
+@pytest.mark.parametrize("stride", [2, 3, 5, 8])
+def test_costs_what_is_published_beside_a_band(stride):
+    """The paper's band has the key stride positions back, too, the published code's has it not; they merge with the
+    strided keys in two diagonals or in one."""
+    for n in range(12, 41):
+        q, rest = divmod(n, stride)
+        residue = stride * q * (q + 1) // 2 + rest * (q + 1)
+        wide = n * (stride + 1) - stride * (stride + 1) // 2
+        narrow = n * stride - stride * (stride - 1) // 2
+        assert pairs(Window(size=stride), n, causal=True) == wide
+        assert pairs(Window(size=stride - 1), n, causal=True) == narrow
+        assert pairs(Union((Window(size=stride), Strided(stride=stride))), n, True) == wide + residue - (2 * n - stride)
+        assert pairs(Union((Window(size=stride - 1), Strided(stride=stride))), n, True) == narrow + residue - n
 
 
 def test_nothing_is_computed_in_vain():
