@@ -1,10 +1,13 @@
 """Linformer: keys and values of the whole sequence are projected to a fixed number of slots.
 
 Maths    K' = E K, V' = F V;  o_i = softmax(q_i K'^T / sqrt(d)) V'
-Shapes   k (b n g d);  v (b n g e);  E, F (r length), of which the first n columns serve;  K' (b r g d)
-Cost     time n r d for the projection and n r pairs a head;  2 r length parameters
-Limits   encoders only;  the model must state its `length`;  for relative positions all slots stand at 0, so use
-         positions that are added to the embedding
+Shapes   k (b n g d);  v (b n g e);  E, F (r length), with share=none (g r length);  K' (b r g d)
+         of E and F the first n columns serve
+Cost     time n r d for the projection and n r pairs a head;  parameters in l layers: share=none 2 l g r length,
+         headwise 2 l r length, key-value l r length, layerwise r length;  as cross-attention a decoder keeps r slots
+Limits   encoders, and cross-attention;  the model must state its `length`, a cross layer's is that of the source;
+         for relative positions all slots stand at 0, so use positions that are added to the embedding;
+         layers that share need equal r and length
 Paper    Wang et al., Linformer, arXiv:2006.04768, s. 4; headwise sharing if not told otherwise
 """
 
@@ -40,8 +43,8 @@ class LinformerOptions:
 
     rank: Count = option(main=True, at_least=1)
     """Number of slots r."""
-    share: Literal["headwise", "key-value", "layerwise"] = option("headwise")
-    """What E and F serve: all heads of a layer; keys and values alike, too; all layers, too."""
+    share: Literal["none", "headwise", "key-value", "layerwise"] = option("headwise")
+    """What E and F serve: one key/value head; all heads of a layer; keys and values alike, too; all layers, too."""
 
 
 class Linformer(Memory):
@@ -53,18 +56,22 @@ class Linformer(Memory):
         super().__init__()
         if context.length is None:
             raise PartError(
-                "memory 'linformer' needs the length of the model",
-                label="its projections have one column for each position", fixes=("model.length: 1Ki",),
+                f"memory 'linformer' needs the length of the {'source' if context.role == 'cross' else 'model'}",
+                label="its projections have one column for each position",
+                fixes=("encoder.length: 1Ki" if context.role == "cross" else "model.length: 1Ki",),
             )  # fmt: skip
+        assert context.kv_heads is not None, "a memory is built inside an attention"
         self.rank, self.length = options.rank, context.length
+        self.groups = context.kv_heads if options.share == "none" else 1
+        """How many pairs E, F there are: one for each key/value head, or one."""
 
         def projection() -> nn.Linear:
-            return nn.Linear(self.length, self.rank, bias=False)
+            return nn.Linear(self.length, self.groups * self.rank, bias=False)
 
         layerwise = options.share == "layerwise"
         key = ("linformer", self.length, self.rank)
         self.e = context.shared(key, projection) if layerwise else projection()
-        self.f = projection() if options.share == "headwise" else self.e
+        self.f = self.e if options.share in ("key-value", "layerwise") else projection()
 
     def spans(self, n: int) -> Spans:
         return Spans([0] * self.rank, [n - 1] * self.rank, [0] * self.rank)
@@ -78,10 +85,16 @@ class Linformer(Memory):
             k, v = fill_rows(k, axis.valid), fill_rows(v, axis.valid)
             empty = ~axis.valid.any(1, keepdim=True).expand(-1, self.rank)
             weight = torch.zeros_like(empty, dtype=k.dtype).masked_fill(empty, -torch.inf)
-        k = einsum(self.e.weight[:, :n], k, "r n, b n g d -> b r g d")
-        v = einsum(self.f.weight[:, :n], v, "r n, b n g e -> b r g e")
+        k, v = self._projected(self.e, k), self._projected(self.f, v)
         at = torch.zeros(self.rank, dtype=torch.long, device=k.device)
         return Slots(k, v, at, start=at, end=at + n - 1, log_weight=weight), {}
+
+    def _projected(self, along: nn.Linear, t: Tensor) -> Tensor:
+        """(b n g d) to (b r g d)."""
+        matrix = along.weight[:, : t.shape[1]]
+        if self.groups == 1:
+            return einsum(matrix, t, "r n, b n g d -> b r g d")
+        return einsum(matrix.unflatten(0, (self.groups, self.rank)), t, "g r n, b n g d -> b r g d")
 
 
 @hookimpl

@@ -78,8 +78,10 @@ class EncoderDecoder(Model):
             self.embedding = context.build(options.embedding)
         with findings:
             self.encoder = Side(options.encoder, attrs.evolve(context, causal="none"), cross=False)
+        self.source_length = options.encoder.options["length"]
+        reading = attrs.evolve(context, causal=options.causal, source_length=self.source_length)
         with findings:
-            self.decoder = Side(options.decoder, attrs.evolve(context, causal=options.causal), cross=True)
+            self.decoder = Side(options.decoder, reading, cross=True)
         findings.settle()
         self.output = context.build(options.output, dim=self.decoder.stack.width, table=self.embedding.table())
 

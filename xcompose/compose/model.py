@@ -41,6 +41,8 @@ class Model(nn.Module, ABC):
     """Whether it reads step by step, with a state."""
     reads_source: bool = False
     """Whether it needs a second sequence."""
+    source_length: int | None = None
+    """The longest source, where the spec states one."""
     embedding: Embedding
     output: Output
 

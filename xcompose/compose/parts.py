@@ -315,7 +315,9 @@ class Context:
     causal: Causal
     vocab: int = 256
     length: int | None = None
-    """The maximum length, where the spec states one."""
+    """The maximum length, where the spec states one; for parts that read a source, that of the source."""
+    source_length: int | None = None
+    """The maximum length of the source, for a stack that reads one."""
     grid: Grid | None = None
     """Where the positions of the sequence lie on a grid, where the spec states one."""
     layers: int = 1
@@ -378,7 +380,7 @@ class Context:
         return [self.build(self.norm, branch=role) for role in self.roles or ("",) * self.branches]
 
     def projection(self, name: str, make: Callable[[], nn.Linear]) -> nn.Linear:
-        """A mixer's projection (`q`, `k`, `v`, `out`): of its own, unless the mixer around it shares those of this name.
+        """A mixer's projection `q`, `k`, `v` or `out`: its own, unless the mixer around it shares those of this name.
 
         Raises:
             PartError: it is shared with one of another shape.

@@ -44,7 +44,9 @@ class Block(nn.Module):
         self.cross: Mixer | None = None
         if cross:
             with findings:
-                self.cross = context.build(layer.options["cross"], role="cross", causal="none")
+                self.cross = context.build(
+                    layer.options["cross"], role="cross", causal="none", length=context.source_length
+                )
         with findings:
             self.ffn: FFN | None = context.build(layer.options["ffn"])
         findings.settle()

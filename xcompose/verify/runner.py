@@ -284,10 +284,17 @@ def subject_of(spec: Spec, planned: Any, n: int, checker: Checker, reference: st
         build=lambda seed: build_model(spec, seed=seed, registry=checker.registry, device="cpu", dtype=torch.float32),
         quiet=lambda seed: build_model(quiet, seed=seed, registry=checker.registry, device="cpu", dtype=torch.float32),
         n=n, vocab=planned.vocab, dim=planned.dim, causal=spec.model.options["causal"] if planned.decodes else "none",
-        name=spec.name, node=spec.model, source=n + 4 if planned.reads_source else 0,
+        name=spec.name, node=spec.model, source=source_of(planned, n),
         width=planned.inputs.width,
         again=f"xcompose check {reference}{overrides} --seed {checker.seed}", cache={"key": (spec.model, spec.addons)},
     )  # fmt: skip
+
+
+def source_of(planned: Any, n: int) -> int:
+    """Another length than n for the sequence that a model reads beside its own; 0 where it reads none."""
+    if not planned.reads_source:
+        return 0
+    return min(n + 4, planned.source_length or n + 4)
 
 
 def _legal(model: Any, n: int) -> int:
