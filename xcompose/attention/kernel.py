@@ -19,6 +19,7 @@ from xcompose.attention.algebra import Everything
 from xcompose.attention.explain import report
 from xcompose.attention.layer import Answer, Project, Remembered, declared
 from xcompose.attention.reads import Axis, Score
+from xcompose.attention.scaled import ScaledSums, scan_scaled, total_scaled
 from xcompose.compose.parts import Position, Visible
 
 CHUNK = 128
@@ -129,37 +130,59 @@ class KernelSums(nn.Module):
     learned = False
     """Contents choose nothing here."""
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Answer:
-        """A whole sequence: queries (b n h d), keys (b n g d), values (b n g e)."""
+    @property
+    def serves_some(self) -> bool:
+        """Whether queries may be those of some rows only; a scan over time wants every one."""
+        return not self.causal
+
+    def mix(
+        self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project, asking: Axis | None = None
+    ) -> Answer:
+        """A whole sequence: queries (b n h d), keys (b n g d), values (b n g e).
+
+        Args:
+            asking: of the queries, where they belong to some of the rows only.
+        """
         if not torch.compiler.is_compiling():
             how = f"from the keys before each query, {CHUNK} rows at a time" if self.causal else "over all keys, once"
             report("tokens", "sums", how)
         if not self.causal:
             sums, losses = self.remember(k, v, x, axis, project)
-            return Answer(self.recall(q, axis, sums), losses=losses)
+            return Answer(self.recall(q, asking or axis, sums), losses=losses)
         return self.extend(q, k, v, x, axis, self.start(q.shape[0], q), project)._replace(state=None)
 
     def start(self, batch: int, like: Tensor) -> Any:
         g, d, e = self.shape
         wide = self._wide(like)
-        r = self.score.features(wide.new_zeros(1, 1, g, d), "key")[0].shape[-1]
-        return {"s": wide.new_zeros(batch, g, r, e), "z": wide.new_zeros(batch, g, r)}
+        features, scale = self.score.features(wide.new_zeros(1, 1, g, d), "key")
+        r = features.shape[-1]
+        state = {"s": wide.new_zeros(batch, g, r, e), "z": wide.new_zeros(batch, g, r)}
+        return state if scale is None else {**state, "m": wide.new_full((batch, g), -torch.inf)}
 
-    def extend(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, state: Any, project: Project) -> Answer:
-        """Rows that continue a state; arguments as for `mix`."""
+    def extend(
+        self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, axis: Axis, state: Any, project: Project,
+        asking: Axis | None = None,
+    ) -> Answer:  # fmt: skip
+        """Rows that continue a state, all of which ask; arguments as for `mix`."""
         with exactly(v.device):
-            keys = self._features(k, axis, "key")
-            y, sums = scan(self._features(q, axis, "query"), keys, self._wide(v), Sums(**state))
+            asked, _ = self._features(q, axis, "query")
+            keys, logs = self._features(k, axis, "key")
+            if logs is None:
+                y, sums = scan(asked, keys, self._wide(v), Sums(**state))
+            else:
+                y, sums = scan_scaled(asked, keys, logs, self._wide(v), ScaledSums(**state), CHUNK)
         return Answer(y.to(v.dtype), sums._asdict())
 
     def remember(self, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Remembered:
         """The sums over a whole sequence, as a state that queries may `recall` again and again."""
         with exactly(v.device):
-            return total(self._features(k, axis, "key"), self._wide(v))._asdict(), {}
+            (keys, logs), values = self._features(k, axis, "key"), self._wide(v)
+            sums = total(keys, values) if logs is None else Sums(*total_scaled(keys, logs, values))
+            return sums._asdict(), {}
 
     def recall(self, q: Tensor, axis: Axis, memo: Any) -> Tensor:
         with exactly(q.device):
-            return whole(self._features(q, axis, "query"), Sums(**memo)).to(q.dtype)
+            return whole(self._features(q, axis, "query")[0], Sums(**memo)).to(q.dtype)
 
     def state_shape(self, n: int) -> dict[str, tuple[int, ...]]:
         state = self.start(1, torch.zeros(0, device="meta"))
@@ -168,14 +191,17 @@ class KernelSums(nn.Module):
     def visible(self, n: int) -> tuple[Visible, ...]:
         return (declared(Everything(), (), n, self.causal, slice(0, self.heads)),)
 
-    def _features(self, t: Tensor, axis: Axis, side: Literal["query", "key"]) -> Features:
-        """A query's own scale stands above and below the line, so it is left out; a key's is part of its features."""
-        features, log_scale = self.score.features(self._wide(t), side)
-        if side == "key" and log_scale is not None:
-            features = features * log_scale[..., None].exp()
+    def _features(self, t: Tensor, axis: Axis, side: Literal["query", "key"]) -> tuple[Features, Tensor | None]:
+        """Features, and log-scales (b n g) of keys that have some; -inf where a row does not count.
+
+        A query's own scale stands above and below the line, so it is left out.
+        """
+        features, logs = self.score.features(self._wide(t), side)
+        logs = logs if side == "key" else None
         if side == "key" and axis.valid is not None:
             features = features * axis.valid[..., None, None]
-        return Features(self.position.turn(features, axis.positions(t.device), side), features)
+            logs = None if logs is None else logs.masked_fill(~axis.valid[..., None], -torch.inf)
+        return Features(self.position.turn(features, axis.positions(t.device), side), features), logs
 
     @staticmethod
     def _wide(t: Tensor) -> Tensor:
