@@ -61,7 +61,7 @@ def counts(
         n: length.
         activations: also count what is kept for the backward pass.
         training: also count the backward pass itself.
-        source: length of the other sequence, for a model that reads one; n if not said.
+        source: length of the other sequence, for a model that reads one; if not said n, or the most that the model takes.
         inputs: what the model reads, for one that does not say so itself.
 
     Raises:
@@ -71,7 +71,8 @@ def counts(
     tokens = reads.example(1, n, device="meta")
     more: dict[str, Any] = {}
     if getattr(model, "reads_source", False):
-        more["source"] = reads.example(1, source or n, device="meta")
+        most = getattr(model, "source_length", None) or n
+        more["source"] = reads.example(1, source or min(n, most), device="meta")
     counter = Flops()
     work = _Work(counter)
     kept = _Kept(model)
