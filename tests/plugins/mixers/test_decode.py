@@ -17,6 +17,7 @@ from xcompose.compose.parts import Mixer
 N, C = 17, 12
 
 WINDOW = pattern("window", size=3)
+SUMMARY = pattern("summary", size=5, last=2, spread="heads")
 SEGMENTS = part("recurrence", "segments", length=4, memory=6)
 OPTIONS = {
     "dense": dict(heads=3, position="rotary"),
@@ -26,6 +27,7 @@ OPTIONS = {
     "dilated": dict(heads=3, pattern=pattern("window", size=2, dilation=3), position="rotary"),
     "blocks": dict(heads=3, pattern=pattern("blocks", size=4, back=1), position="rotary"),
     "strided": dict(heads=3, pattern=pattern("strided", stride=3)),
+    "summary": dict(heads=3, pattern=pattern("union", of=(pattern("blocks", size=5), SUMMARY)), position="rotary"),
     "random": dict(heads=3, pattern=pattern("random", count=2, block=2)),
     "union": dict(heads=3, pattern=pattern("union", of=(WINDOW, pattern("global", first=2)))),
     "both": dict(heads=3, pattern=pattern("intersection", of=(WINDOW, pattern("blocks", size=4)))),

@@ -7,7 +7,9 @@ from xcompose_plugins.patterns.blocks import Blocks
 from xcompose_plugins.patterns.summary import Cells, Spread, SummaryOptions, components
 from xcompose_plugins.patterns.window import Window
 
-from xcompose.api import NEVER, Gather, PartError, Point, Run, Union
+from tests.plugins.helpers import attention, context, mixer, pattern, rows
+from tests.plugins.mixers.test_attention import agree, naive
+from xcompose.api import NEVER, Axis, Gather, PartError, Point, Run, Union
 from xcompose.attention.checks import cover_fault
 from xcompose.attention.counts import kept, pairs, tile_pairs
 
@@ -130,3 +132,51 @@ def test_more_positions_than_a_block_has_are_refused():
     assert caught.value.message == "the last 5 positions of a block of 4 are more than there are"
     assert caught.value.fixes == ("last=4", "summary(5, last=5)")
     assert caught.value.option == "last"
+
+
+def merged(size: int, last: int, causal: str):
+    """Attention of four heads that merges blocks with a stretch of each block for every head."""
+    of = (pattern("blocks", size=size), pattern("summary", size=size, last=last, spread="heads"))
+    return mixer(attention(heads=4, pattern=pattern("union", of=of)), 12, causal)
+
+
+@pytest.mark.parametrize("causal", ["strict", "none"])
+def test_the_merged_form_by_the_formula(causal):
+    """Heads 0 and 1 read positions 3 and 4 of every block of 5, heads 2 and 3 positions 1 and 2."""
+    n, ends = 17, {0: (3, 4), 1: (3, 4), 2: (1, 2), 3: (1, 2)}
+
+    def allowed(h, i, j):
+        return (j <= i or causal == "none") and (i // 5 == j // 5 or j % 5 in ends[h])
+
+    made, axis = merged(5, 2, causal), Axis(range(n), total=None if causal == "strict" else n)
+    agree(made, rows(2, n, 12), axis, lambda x: naive(made, x, allowed))
+
+
+def test_each_head_of_its_own_by_the_formula():
+    """Half of the heads read the block, half of them the last position of every block, and themselves."""
+    n = 17
+    near = pattern("union", of=(pattern("summary", size=4), pattern("window", size=0)))
+    parts = pattern("heads", of=((1, pattern("blocks", size=4)), (1, near)))
+    made = mixer(attention(heads=4, pattern=parts, silence="refuse"), 12)
+
+    def allowed(h, i, j):
+        return j <= i and (i // 4 == j // 4 if h < 2 else j % 4 == 3 or i == j)
+
+    agree(made, rows(2, n, 12), Axis(range(n)), lambda x: naive(made, x, allowed))
+
+
+def test_the_state_of_a_decoder_is_what_the_card_says():
+    made = merged(5, 2, "strict")
+
+    for t in (0, 3, 5, 17, 30):
+        held = t % 5 + 2 * (t // 5)
+        shapes = {"k": (held, 2, 3), "v": (held, 2, 3), "at": (held,)}
+        assert made.state_shape(t) == {f"tokens.{i}.{name}": size for i in (0, 1) for name, size in shapes.items()}
+
+
+def test_alone_it_leaves_the_first_queries_silent():
+    with pytest.raises(PartError) as caught:
+        context(12).build(attention(heads=4, pattern=pattern("summary", size=4), silence="refuse"))
+
+    assert caught.value.message == "pattern 'summary' leaves queries without a key"
+    assert caught.value.label == "query 0 may read no key at all (12 of 128 queries read nothing)"
