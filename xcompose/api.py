@@ -62,6 +62,10 @@ if TYPE_CHECKING:
     from xcompose.attention.reads import Score as Score
     from xcompose.attention.reads import Slots as Slots
     from xcompose.attention.reads import Term as Term
+    from xcompose.attention.rows import Asked as Asked
+    from xcompose.attention.rows import asks_keys as asks_keys
+    from xcompose.attention.rows import chosen as chosen
+    from xcompose.attention.rows import only_rows as only_rows
     from xcompose.compose.activations import Activation as Activation
     from xcompose.compose.activations import activation as activation
     from xcompose.compose.blockwise import BlockMemory as BlockMemory
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
     from xcompose.compose.combine import SideBySide as SideBySide
     from xcompose.compose.combine import numbered as numbered
     from xcompose.compose.findings import Findings as Findings
+    from xcompose.compose.inner import InnerLayer as InnerLayer
     from xcompose.compose.model import Model as Model
     from xcompose.compose.model import OneStackModel as OneStackModel
     from xcompose.compose.model import Ran as Ran
@@ -94,6 +99,7 @@ if TYPE_CHECKING:
     from xcompose.compose.parts import Spans as Spans
     from xcompose.compose.parts import State as State
     from xcompose.compose.parts import Visible as Visible
+    from xcompose.compose.projections import Projections as Projections
     from xcompose.compose.stack import Beside as Beside
     from xcompose.compose.stack import Block as Block
     from xcompose.compose.stack import Stack as Stack
@@ -124,16 +130,19 @@ _LAZY = {
     "xcompose.decode.cache": ("append", "drop", "empty_cache", "kept"),
     "xcompose.decode.pack": ("fill_rows", "pack"),
     "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),
+    "xcompose.attention.rows": ("Asked", "asks_keys", "chosen", "only_rows"),
     "xcompose.compose.activations": ("Activation", "activation"),
     "xcompose.compose.blockwise": ("BlockMemory", "with_null"),
     "xcompose.compose.combine": ("SideBySide", "numbered"),
     "xcompose.compose.findings": ("Findings",),
+    "xcompose.compose.inner": ("InnerLayer",),
     "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
     "xcompose.compose.options": ("ModelOptions", "OneStackOptions", "StackOptions"),
     "xcompose.compose.parts": (
         "FFN", "Addon", "AfterStep", "Branch", "Context", "Embedding", "Init", "Memory", "Mixed", "Mixer", "ModelOut",
         "Norm", "Output", "Position", "Residual", "Source", "Spans", "State", "Visible",
     ),
+    "xcompose.compose.projections": ("Projections",),
     "xcompose.compose.stack": ("Beside", "Block", "Stack"),
     "xcompose.compose.tasks": ("Batch", "OptimizerFactory", "ScheduleFunction", "Splits", "Task", "check_logits"),
     "xcompose.train.corpus": ("ByteCorpus", "read_corpus"),
