@@ -12,6 +12,7 @@ Paper    Vaswani et al., Attention Is All You Need, NeurIPS 2017, arXiv:1706.037
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from einops import rearrange
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xcompose.api import (
+    Asked,
     Axis,
     Component,
     Context,
@@ -39,6 +41,7 @@ from xcompose.api import (
     between_clocks,
     head_groups,
     hookimpl,
+    only_rows,
     option,
     options,
     prefix_stable,
@@ -49,6 +52,8 @@ from xcompose.api import (
 
 SHORT = 32
 """A sequence of this length shows every query that may read nothing: the first ones, whose past is short."""
+LONG = 192
+"""The same where only some rows are asked, and perhaps not the first ones."""
 
 
 @options
@@ -103,10 +108,13 @@ class Attention(Mixer):
                 fixes=("add_query=false",),
             )  # fmt: skip
         width = self.heads * value_dim
-        self.q = nn.Linear(self.dim, self.heads * self.head_dim, bias=options.bias)
-        self.k = None if options.shared_qk else nn.Linear(self.dim, self.kv_heads * self.head_dim, bias=options.bias)
-        self.v = nn.Linear(self.dim, self.kv_heads * value_dim, bias=options.bias)
-        self.out = nn.Linear(width, self.dim, bias=options.bias and context.out_bias) if options.out else None
+        keys, values, bias = self.kv_heads * self.head_dim, self.kv_heads * value_dim, options.bias
+        linear, own = partial(nn.Linear, self.dim, bias=bias), context.projection
+        self.q = own("q", lambda: linear(self.heads * self.head_dim))
+        self.k = None if options.shared_qk else own("k", lambda: linear(keys))
+        self.v = own("v", lambda: linear(values))
+        written = partial(nn.Linear, width, self.dim, bias=bias and context.out_bias)
+        self.out = own("out", written) if options.out else None
         if self.out is None and (width != self.dim or context.heads):
             raise PartError(
                 f"without an output projection the heads must fill 'dim' {self.dim}, found {self.heads} heads of "
@@ -114,15 +122,17 @@ class Attention(Mixer):
                 option="out", fixes=("out=true",),
             )  # fmt: skip
         self.inner = inner(options, context, (self.heads, self.kv_heads, self.head_dim, value_dim))
+        self.rows = context.rows if self.inner.serves_some and not self.cross else None
 
     def mix(self, x: Tensor, axis: Axis, source: Source | None = None) -> Mixed:
         if self.cross:
             memo, losses = self._remember(source)
             q = self._asked(x)
             return Mixed(self._written(self.inner.recall(q, axis, memo), q), None, losses)
-        q, k, v = self._projected(x)
-        answer = self.inner.mix(q, k, v, x, axis, self._keys)
-        return Mixed(self._written(answer.y, q), None, answer.losses)
+        asked = Asked(self.rows, axis)
+        q, k, v = self._projected(x, asked)
+        answer = self.inner.mix(q, k, v, x, axis, self._keys, asked.axis)
+        return Mixed(asked.put(self._written(answer.y, q)), None, answer.losses)
 
     @property
     def continues(self) -> bool:
@@ -142,9 +152,10 @@ class Attention(Mixer):
             memo, losses = (state["source"], {}) if state else self._remember(source)
             q = self._asked(x)
             return Mixed(self._written(self.inner.recall(q, axis, memo), q), {"source": memo}, losses)
-        q, k, v = self._projected(x)
-        answer = self.inner.extend(q, k, v, x, axis, state, self._keys)
-        return Mixed(self._written(answer.y, q), answer.state, answer.losses)
+        asked = Asked(self.rows, axis)
+        q, k, v = self._projected(x, asked)
+        answer = self.inner.extend(q, k, v, x, axis, state, self._keys, asked.axis)
+        return Mixed(asked.put(self._written(answer.y, q)), answer.state, answer.losses)
 
     def state_shape(self, n: int) -> Mapping[str, tuple[int, ...]]:
         """As the contract says; what cross-attention keeps of its source does not depend on n and is not in it."""
@@ -153,7 +164,8 @@ class Attention(Mixer):
         return {} if self.cross else self.inner.state_shape(n)
 
     def visible(self, n: int) -> tuple[Visible, ...]:
-        return () if self.cross else self.inner.visible(n)
+        found = () if self.cross else self.inner.visible(n)
+        return found if self.rows is None else only_rows(found, self.rows, self.inner.causal)
 
     def _remember(self, source: Source | None) -> tuple[Any, Mapping[str, Tensor]]:
         assert source is not None, "cross-attention needs a source until its state holds one"
@@ -162,9 +174,10 @@ class Attention(Mixer):
     def _asked(self, x: Tensor) -> Tensor:
         return rearrange(self.q(x), "b n (h d) -> b n h d", h=self.heads)
 
-    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q = self._asked(x)
-        return q, *self._keys(x, q)
+    def _projected(self, x: Tensor, asked: Asked) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of the rows that have to be answered; keys and values of all."""
+        q = self._asked(asked.of(x))
+        return q, *self._keys(x, q if asked.axis is None else None)
 
     def _keys(self, x: Tensor, q: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values of rows (b n c), each (b n g d); their queries are only needed where these are the keys."""
@@ -214,8 +227,9 @@ def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, in
     cross, causal = context.role == "cross", context.role == "self" and context.causal != "none"
     scale = {"head": d**-0.5, "dim": context.dim**-0.5, "none": 1.0}[options.scale]
     inside = dict(
-        heads=h, kv_heads=g, head_dim=d, value_dim=e, scale=scale, causal="none" if cross else context.causal
-    )
+        heads=h, kv_heads=g, head_dim=d, value_dim=e, scale=scale, causal="none" if cross else context.causal,
+        rows=None, projections=None,
+    )  # fmt: skip
     pattern = Everything() if options.pattern is None else context.build(options.pattern, **inside)
     refuse_pattern(options, context, pattern)
     score = context.build(options.score, **inside)
@@ -242,7 +256,10 @@ def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, in
         )  # fmt: skip
     if options.silence == "refuse":
         refuse_silence(options, context, [(pattern, None), *((m.pattern, m) for m in memories.values())], h)
-    return SoftmaxReads(groups, memories, position, (g, d, e), scale=scale, causal=causal, dropout=options.dropout)
+    return SoftmaxReads(
+        groups, memories, position, (g, d, e), scale=scale, causal=causal, dropout=options.dropout,
+        rows=None if cross else context.rows,
+    )  # fmt: skip
 
 
 def acts_inside(position: Position) -> bool:
@@ -311,10 +328,11 @@ def refuse_silence(
     options: AttentionOptions, context: Context, reads: Sequence[tuple[Pattern, Memory | None]], heads: int
 ) -> None:
     """Refuse what leaves a query without any key: the layer says nothing there, and no test of leaks would find it."""
-    n = min(SHORT, context.length or SHORT)
     causal = context.role == "self" and context.causal != "none"
+    rows = context.rows if context.role == "self" else None
+    n = min(SHORT if rows is None else LONG, context.length or LONG)
     slots = [(pattern, None if memory is None else memory.spans(n)) for pattern, memory in reads]
-    if reason := silent_query(slots, n, causal, heads):
+    if reason := silent_query(slots, n, causal, heads, rows=rows):
         kind = "memory" if reads[0][0].empty else "pattern"
         raise PartError(
             f"{kind} '{context.name(getattr(options, kind))}' leaves queries without a key", label=reason, option=kind,

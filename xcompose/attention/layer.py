@@ -145,6 +145,11 @@ class SoftmaxReads(nn.Module):
         y = self._answer(q, axis, tokens, self._ready([slots for slots, _ in found], project), asking)
         return Answer(y, losses=merged([*(losses for _, losses in found), *self._own_losses()]))
 
+    @property
+    def serves_some(self) -> bool:
+        """Whether queries may be those of some rows only; where contents choose, they choose among all."""
+        return not self.learned
+
     def start(self, batch: int, like: Tensor) -> Any:
         g, d, e = self.shape
         k, v = like.new_zeros(batch, 0, g, d), like.new_zeros(batch, 0, g, e)

@@ -11,10 +11,12 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from xcompose.attention.constant import constant
 from xcompose.attention.pattern import Pattern, Point
 from xcompose.attention.reads import Axis
+from xcompose.compose.parts import Visible
 from xcompose.decode.cache import times
 
 GRID = 48
@@ -63,8 +65,44 @@ def piece_of(rows: Pattern | None, axis: Axis) -> range | None:
     return one_piece(rows, axis.at, axis.total)
 
 
-def taken(axis: Axis, piece: range) -> Axis:
-    """The axis of some of its rows."""
+def only_rows(found: tuple[Visible, ...], rows: Pattern, causal: bool) -> tuple[Visible, ...]:
+    """What the rows that count may read; the others nothing."""
+    if not found:
+        return found
+    n = len(found[0].matrix)
+    asks = counted(rows, range(n), None if causal else n)[:, None]
+    return tuple(one._replace(matrix=one.matrix & asks) for one in found)
+
+
+class Asked:
+    """The rows of one call that a mixer has to answer.
+
+    Args:
+        rows: which ones; None: all.
+        axis: of every row.
+    """
+
+    # no attrs class: the compiler follows this one
+    def __init__(self, rows: Pattern | None, axis: Axis):
+        self.rows, self.whole = rows, axis
+        self.piece = piece_of(rows, axis)
+        self.axis = None if self.piece is None else _some(axis, self.piece)
+        """Of the rows that have to be answered; None where every row has to be looked at."""
+
+    def of(self, x: Tensor) -> Tensor:
+        """The rows that have to be answered, of all (b n ...)."""
+        return x if self.piece is None else x[:, self.piece.start : self.piece.stop]
+
+    def put(self, y: Tensor) -> Tensor:
+        """(b n c) from the answers to the rows that `of` gives, zeros where nothing was asked."""
+        if self.rows is None:
+            return y
+        if self.piece is not None:
+            return functional.pad(y, (0, 0, self.piece.start, self.whole.n - self.piece.stop))
+        return torch.where(chosen(self.rows, self.whole, y)[..., None], y, torch.zeros_like(y))
+
+
+def _some(axis: Axis, piece: range) -> Axis:
     assert isinstance(axis.at, range)
     rows = slice(piece.start, piece.stop)
     valid = None if axis.valid is None else axis.valid[:, rows]
