@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from xcompose.attention.rows import Asked as Asked
     from xcompose.attention.rows import asks_keys as asks_keys
     from xcompose.attention.rows import chosen as chosen
+    from xcompose.attention.rows import has_rows as has_rows
     from xcompose.attention.rows import only_rows as only_rows
     from xcompose.compose.activations import Activation as Activation
     from xcompose.compose.activations import activation as activation
@@ -74,6 +75,8 @@ if TYPE_CHECKING:
     from xcompose.compose.combine import numbered as numbered
     from xcompose.compose.findings import Findings as Findings
     from xcompose.compose.inner import InnerLayer as InnerLayer
+    from xcompose.compose.linear import ToLogits as ToLogits
+    from xcompose.compose.linear import ToStream as ToStream
     from xcompose.compose.model import Model as Model
     from xcompose.compose.model import OneStackModel as OneStackModel
     from xcompose.compose.model import Ran as Ran
@@ -117,6 +120,10 @@ if TYPE_CHECKING:
     from xcompose.decode.pack import pack as pack
     from xcompose.train.corpus import ByteCorpus as ByteCorpus
     from xcompose.train.corpus import read_corpus as read_corpus
+    from xcompose.train.corpus import unigram_bits as unigram_bits
+    from xcompose.train.images import ImageCorpus as ImageCorpus
+    from xcompose.train.images import as_sequences as as_sequences
+    from xcompose.train.images import read_images as read_images
     from xcompose.train.labelled import LabelledCorpus as LabelledCorpus
     from xcompose.train.labelled import read_labelled as read_labelled
     from xcompose.train.windows import Windows as Windows
@@ -130,11 +137,12 @@ _LAZY = {
     "xcompose.decode.cache": ("append", "drop", "empty_cache", "kept"),
     "xcompose.decode.pack": ("fill_rows", "pack"),
     "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),
-    "xcompose.attention.rows": ("Asked", "asks_keys", "chosen", "only_rows"),
+    "xcompose.attention.rows": ("Asked", "asks_keys", "chosen", "has_rows", "only_rows"),
     "xcompose.compose.activations": ("Activation", "activation"),
     "xcompose.compose.blockwise": ("BlockMemory", "with_null"),
     "xcompose.compose.combine": ("SideBySide", "numbered"),
     "xcompose.compose.findings": ("Findings",),
+    "xcompose.compose.linear": ("ToLogits", "ToStream"),
     "xcompose.compose.inner": ("InnerLayer",),
     "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
     "xcompose.compose.options": ("ModelOptions", "OneStackOptions", "StackOptions"),
@@ -145,7 +153,8 @@ _LAZY = {
     "xcompose.compose.projections": ("Projections",),
     "xcompose.compose.stack": ("Beside", "Block", "Stack"),
     "xcompose.compose.tasks": ("Batch", "OptimizerFactory", "ScheduleFunction", "Splits", "Task", "check_logits"),
-    "xcompose.train.corpus": ("ByteCorpus", "read_corpus"),
+    "xcompose.train.corpus": ("ByteCorpus", "read_corpus", "unigram_bits"),
+    "xcompose.train.images": ("ImageCorpus", "as_sequences", "read_images"),
     "xcompose.train.labelled": ("LabelledCorpus", "read_labelled"),
     "xcompose.train.windows": ("Windows",),
 }  # fmt: skip

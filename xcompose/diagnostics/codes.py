@@ -455,7 +455,7 @@ _TABLE = (
     Code(
         "XC086",
         "the data has another form",
-        "The task wants a folder with a folder for each class.",
+        "The task wants a folder with a folder for each class, or images in files of a kind that it knows.",
     ),
     Code(
         "XC087",

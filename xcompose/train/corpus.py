@@ -60,14 +60,19 @@ class ByteCorpus:
 
     def unigram_bits(self) -> float:
         """Bits per byte of the best guess that looks at no context: what a model must beat to have learnt anything."""
-        counts = torch.bincount(self.train.long(), minlength=256).double()
-        shares = counts[counts > 0] / counts.sum()
-        return float(-(shares * shares.log2()).sum())
+        return unigram_bits(self.train)
 
     def describe(self) -> str:
         """One line for humans."""
         train, valid = format_bytes(len(self.train)), format_bytes(len(self.valid))
         return f"{self.name}: {_files(self.files)}, {train} to train on, {valid} held out"
+
+
+def unigram_bits(data: Tensor) -> float:
+    """Bits for each of these bytes (n) of the best guess that looks at no context."""
+    counts = torch.bincount(data, minlength=256).double()
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * shares.log2()).sum())
 
 
 def _refuse(code: str, message: str, fix: str) -> NoReturn:
@@ -125,7 +130,7 @@ def user_files(data: Path, *, binary: bool = False) -> tuple[TextFile, ...]:
     """
     if not data.exists():
         _refuse("XC080", f"there is no file or folder '{data}'", "check the path after --data")
-    paths = [data] if data.is_file() else list(_below(data))
+    paths = [data] if data.is_file() else list(below(data))
     total = sum(path.stat().st_size for path in paths)
     if total == 0:
         what = "is empty" if data.is_file() else f"holds no text: {_files(len(paths))}, 0 bytes"
@@ -139,8 +144,8 @@ def user_files(data: Path, *, binary: bool = False) -> tuple[TextFile, ...]:
     return tuple(file for file in files if file.data)
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """Files below a folder in a fixed order; hidden ones and compiled Python are nobody's text."""
+def below(folder: Path) -> Iterator[Path]:
+    """Files below a folder in a fixed order; hidden ones and compiled Python are nobody's data."""
     for here, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__pycache__")
         yield from (Path(here, n) for n in sorted(names) if not n.startswith(".") and Path(here, n).is_file())
