@@ -18,6 +18,7 @@ from xcompose.api import (
     Component,
     Context,
     Count,
+    ToStream,
     Width,
     activation,
     hookimpl,
@@ -45,7 +46,7 @@ class Gated(FFN):
         super().__init__()
         self.gate = nn.Linear(context.dim, options.width, bias=options.bias)
         self.up = nn.Linear(context.dim, options.width, bias=options.bias)
-        self.down = nn.Linear(options.width, context.dim, bias=options.bias)
+        self.down = ToStream(options.width, context.dim, bias=options.bias)
         self.act, self.chunk = activation(options.act), options.chunk
         self.word = options.act
 

@@ -20,6 +20,7 @@ from xcompose.api import (
     Component,
     Context,
     Count,
+    ToStream,
     Width,
     activation,
     hookimpl,
@@ -46,7 +47,7 @@ class Mlp(FFN):
     def __init__(self, options: MlpOptions, context: Context):
         super().__init__()
         self.up = nn.Linear(context.dim, options.width, bias=options.bias)
-        self.down = nn.Linear(options.width, context.dim, bias=options.bias)
+        self.down = ToStream(options.width, context.dim, bias=options.bias)
         self.act, self.chunk = activation(options.act), options.chunk
         self.word = options.act
 

@@ -35,8 +35,10 @@ from xcompose.api import (
     Pattern,
     Position,
     Real,
+    Score,
     SoftmaxReads,
     Source,
+    ToStream,
     Visible,
     between_clocks,
     head_groups,
@@ -113,7 +115,7 @@ class Attention(Mixer):
         self.q = own("q", lambda: linear(self.heads * self.head_dim))
         self.k = None if options.shared_qk else own("k", lambda: linear(keys))
         self.v = own("v", lambda: linear(values))
-        written = partial(nn.Linear, width, self.dim, bias=bias and context.out_bias)
+        written = partial(ToStream, width, self.dim, bias=bias and context.out_bias)
         self.out = own("out", written) if options.out else None
         if self.out is None and (width != self.dim or context.heads):
             raise PartError(
@@ -122,6 +124,7 @@ class Attention(Mixer):
                 option="out", fixes=("out=true",),
             )  # fmt: skip
         self.inner = inner(options, context, (self.heads, self.kv_heads, self.head_dim, value_dim))
+        self.prefix = context.prefix
         self.rows = context.rows if self.inner.serves_some and not self.cross else None
 
     def mix(self, x: Tensor, axis: Axis, source: Source | None = None) -> Mixed:
@@ -165,7 +168,7 @@ class Attention(Mixer):
 
     def visible(self, n: int) -> tuple[Visible, ...]:
         found = () if self.cross else self.inner.visible(n)
-        return found if self.rows is None else only_rows(found, self.rows, self.inner.causal)
+        return found if self.rows is None else only_rows(found, self.rows, self.inner.causal, self.prefix)
 
     def _remember(self, source: Source | None) -> tuple[Any, Mapping[str, Tensor]]:
         assert source is not None, "cross-attention needs a source until its state holds one"
@@ -246,7 +249,7 @@ def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, in
             fixes=("recurrence: none in this layer",),
         )  # fmt: skip
     if score.kernel:
-        refuse_with_kernel(options, context, pattern, memories, bool(terms))
+        refuse_with_kernel(options, context, score, pattern, memories, bool(terms))
         return KernelSums(score, position, (g, d, e), h, causal=causal)
     groups = head_groups(pattern, h, g, terms)
     if not memories and any(group.pattern.empty for group in groups):
@@ -344,9 +347,16 @@ def refuse_silence(
 
 
 def refuse_with_kernel(
-    options: AttentionOptions, context: Context, pattern: Pattern, memories: Mapping[str, Memory], terms: bool
-) -> None:
+    options: AttentionOptions, context: Context, score: Score, pattern: Pattern, memories: Mapping[str, Memory],
+    terms: bool,
+) -> None:  # fmt: skip
     """A kernel is a sum over all keys: refuse what would need to know one key from another."""
+    if score.whole and context.role == "self" and context.causal == "strict":
+        raise PartError(
+            f"a decoder cannot use score '{context.name(options.score)}' in this form", option="score",
+            label="the features of a key depend on the whole sequence, so the past would change with the future",
+            fixes=("the form that looks at the past alone", "model.causal: value admits it, and gives up exact decoding"),
+        )  # fmt: skip
     kind = next(iter(memories), "").partition(" ")[0]
     checks = (
         (

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from xcompose.api import Axis, Component, Context, Count, Output, hookimpl, option, options
+from xcompose.api import Axis, Component, Context, Count, Output, ToLogits, hookimpl, option, options
 
 
 @options
@@ -34,7 +34,7 @@ class Classify(Output):
     def __init__(self, options: ClassifyOptions, context: Context):
         super().__init__()
         self.pool = options.pool
-        self.linear = nn.Linear(context.dim, options.classes)
+        self.linear = ToLogits(context.dim, options.classes)
 
     def extra_repr(self) -> str:
         return f"{self.pool}, {self.linear.in_features} → {self.linear.out_features}"

@@ -9,9 +9,9 @@ Paper    Press, Wolf, Using the Output Embedding to Improve Language Models, EAC
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from xcompose.api import Axis, Component, Context, Output, hookimpl, option, options
+from xcompose.api import Axis, Component, Context, Output, ToLogits, hookimpl, option, options
 
 
 @options
@@ -27,7 +27,7 @@ class LmOptions:
 class Lm(Output):
     def __init__(self, options: LmOptions, context: Context):
         super().__init__()
-        self.linear = nn.Linear(context.dim, context.vocab, bias=options.bias)
+        self.linear = ToLogits(context.dim, context.vocab, bias=options.bias)
         if options.tied:
             self.linear.weight = context.tied()
 

@@ -20,6 +20,7 @@ from xcompose.api import (
     Context,
     Count,
     Output,
+    ToLogits,
     activation,
     hookimpl,
     option,
@@ -45,7 +46,7 @@ class Mlm(Output):
         rank = options.rank or context.dim
         self.transform = nn.Linear(context.dim, rank)
         self.norm = nn.LayerNorm(rank)
-        self.linear = nn.Linear(rank, context.vocab)
+        self.linear = ToLogits(rank, context.vocab)
         if options.tied:
             self.linear.weight = attrs.evolve(context, dim=rank).tied()
         self.act = activation(options.act)

@@ -102,8 +102,7 @@ def _assemble(spec: Spec | Node, registry: Registry) -> Model:
     options = composer.options(node)
     context = _context(options, composer)
     model: Model = composer.build(options, context)
-    starts: Init = composer.build(options.init, context)
-    starts(model)
+    _start(model, options.init, composer, context)
     findings = Findings()
     for addon in whole.addons if whole else ():
         with findings:
@@ -111,6 +110,14 @@ def _assemble(spec: Spec | Node, registry: Registry) -> Model:
     findings.settle()
     model.spec, model.node = whole, node
     return model
+
+
+def _start(model: Model, init: Any, composer: Composer, context: Context) -> None:
+    starts: Init = composer.build(init, context)
+    try:
+        starts(model)
+    except PartError as error:
+        raise SpecError(composer.finding(init, error)) from error
 
 
 def _context(options: Any, composer: Composer) -> Context:
