@@ -65,13 +65,22 @@ class Linformer(Memory):
         self.groups = context.kv_heads if options.share == "none" else 1
         """How many pairs E, F there are: one for each key/value head, or one."""
 
-        def projection() -> nn.Linear:
-            return nn.Linear(self.length, self.groups * self.rank, bias=False)
+        alike = options.share in ("key-value", "layerwise")
+        self.e = self._shared(context) if options.share == "layerwise" else self._projection()
+        self.f = self.e if alike else self._projection()
 
-        layerwise = options.share == "layerwise"
-        key = ("linformer", self.length, self.rank)
-        self.e = context.shared(key, projection) if layerwise else projection()
-        self.f = self.e if options.share in ("key-value", "layerwise") else projection()
+    def _projection(self) -> nn.Linear:
+        return nn.Linear(self.length, self.groups * self.rank, bias=False)
+
+    def _shared(self, context: Context) -> nn.Linear:
+        found = context.shared(("linformer", context.role, self.length), self._projection)
+        if found.out_features != self.rank:
+            raise PartError(
+                f"layers that share one projection have one rank: {self.rank} here, {found.out_features} in an earlier "
+                "layer",
+                option="rank", fixes=(f"rank={found.out_features}", "share=key-value"),
+            )  # fmt: skip
+        return found
 
     def spans(self, n: int) -> Spans:
         return Spans([0] * self.rank, [n - 1] * self.rank, [0] * self.rank)

@@ -15,11 +15,13 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from xcompose.attention.algebra import Everything
+from xcompose.attention.checks import between_clocks
 from xcompose.attention.pattern import NEVER
 from xcompose.attention.reads import BEFORE_TIME, Axis, Slots
 from xcompose.compose.parts import Context, Memory, Spans
 from xcompose.decode.cache import append, drop, kept
 from xcompose.decode.pack import fill_rows, pack
+from xcompose.diagnostics import PartError
 
 Null = Literal["none", "learned", "zero"]
 Of = Literal["keys", "rows"]
@@ -33,6 +35,9 @@ class BlockMemory(Memory):
         pattern: options of the pattern of its slots, which counts in tokens, by the last of a block.
         of: what is summed up: projected keys and values, or the rows before the projection.
         context: of an attention.
+
+    Raises:
+        PartError: in cross-attention the pattern compares positions of two sequences.
     """
 
     def __init__(self, factor: int, pattern: Any, of: Of, context: Context):
@@ -40,6 +45,12 @@ class BlockMemory(Memory):
         self.factor, self.level, self.dim = factor, of, context.dim
         self.causal = context.causal != "none"
         self.pattern = context.build(pattern)
+        reason = between_clocks(self.pattern, context.heads or 1) if context.role == "cross" else None
+        if reason:
+            raise PartError(
+                f"cross-attention cannot use pattern '{context.name(pattern)}'", label=reason, option="pattern",
+                fixes=("pattern=dense",),
+            )  # fmt: skip
 
     @abstractmethod
     def summed(self, blocks: Tensor, name: str, there: Tensor | None) -> Tensor:
