@@ -14,7 +14,7 @@ Paper    Child et al., Generating Long Sequences with Sparse Transformers, 2019,
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from xcompose.api import (
     Component,
@@ -67,7 +67,7 @@ class SparseTransformer(Init):
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
-    def _draw(self, weight: nn.Parameter, inputs: int, scale: float) -> None:
+    def _draw(self, weight: Tensor, inputs: int, scale: float) -> None:
         nn.init.normal_(weight, std=self.gain * inputs**-0.5 * scale)
 
 
