@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xcompose.attention.pattern import Pattern
 from xcompose.attention.reads import Axis
 from xcompose.compose.parts import Embedding, Mixer, Source
 from xcompose.cost.flow import step
@@ -199,10 +200,16 @@ def reach(subject: Subject, n: int | None = None) -> tuple[np.ndarray, np.ndarra
     for part in outermost(parts_of(subject.model(), subject)):
         if not isinstance(part.module, Mixer) or part.cross or part.place.stack == "encoder":
             continue
-        key = part.place.path or str(part.place.key)
+        key = part.at if _learns_its_reach(part.module) else part.place.path or str(part.place.key)
         one[key] = one.get(key) or declared(part, n)
         sure, most = step(sure, one[key][0]), step(most, one[key][1])
     return sure, most
+
+
+def _learns_its_reach(mixer: Mixer) -> bool:
+    """Whether weights say what is visible, so that layers with equal options differ."""
+    patterns = [module for module in mixer.modules() if isinstance(module, Pattern)]
+    return any(True for pattern in patterns for _ in pattern.parameters())  # type: ignore[attr-defined]
 
 
 def _whole(subject: Subject, seed: int) -> list[Diagnostic]:
