@@ -39,6 +39,7 @@ class Task(ABC):
 
         Raises:
             SpecError: the data is missing, empty, or not what the task reads (XC08x).
+            PartError: sequences of this length are not what the task is about.
         """
 
     @abstractmethod

@@ -10,6 +10,7 @@ import attrs
 import torch
 from torch.utils.data import default_collate
 
+from xcompose.attention.grid import grid_of
 from xcompose.compose.build import build_model
 from xcompose.compose.composer import Composer
 from xcompose.compose.model import Model
@@ -58,7 +59,10 @@ def prepare(spec: Spec, data: Path | None, registry: Registry | None = None) -> 
         changed: Addon = part(addon)
         changed.apply(model)
     task: Task = part(task_node)
-    splits = task.splits(data, settings.length, settings.seed)
+    try:
+        splits = task.splits(data, settings.length, settings.seed)
+    except PartError as error:
+        raise SpecError(_located(error, task_node, spec.name)) from error
     work = Work(
         model=model, task=task, splits=splits, optimizer=part(how["optimizer"]),
         schedule=part(how["schedule"]), settings=settings,
@@ -70,8 +74,11 @@ def prepare(spec: Spec, data: Path | None, registry: Registry | None = None) -> 
 
 def _builder(model: Model, registry: Registry, spec: str = "") -> Callable[[Node], Any]:
     """What builds tasks, optimizers and schedules for a model."""
-    composer = Composer(registry, spec=spec)
-    context = Context(dim=model.dim, causal=model.options.causal if model.decodes else "none", vocab=model.vocab)
+    composer, options = Composer(registry, spec=spec), model.options
+    context = Context(
+        dim=model.dim, causal=options.causal if model.decodes else "none", vocab=model.vocab, length=options.length,
+        grid=grid_of(options.grid, options.grid_block),
+    )  # fmt: skip
     return lambda node: composer.build(composer.options(node), context)
 
 
@@ -112,14 +119,18 @@ def _try(model: Model, task: Task, data: Any, node: Node, spec: str) -> list[str
     except ValueError as error:
         unfit = PartError(f"task '{node.name}' and this model do not fit: {error}")
         known = error if isinstance(error, PartError) else unfit
-        raise SpecError(
-            Diagnostic(known.code, known.message, span=node.span, label=known.label, fixes=known.fixes, path="task",
-                       stage="train", spec=spec)
-        ) from error  # fmt: skip
+        raise SpecError(_located(known, node, spec)) from error
     finally:
         model.train()
         restore_random(before)
     return ["loss", *metrics]
+
+
+def _located(error: PartError, task: Node, spec: str) -> Diagnostic:
+    return Diagnostic(
+        error.code, error.message, span=task.span, label=error.label, fixes=error.fixes, path="task", stage="train",
+        spec=spec,
+    )  # fmt: skip
 
 
 def _refuse_unknown_goals(settings: Settings, metrics: list[str]) -> None:
