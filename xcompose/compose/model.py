@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -181,14 +182,19 @@ class Model(nn.Module, ABC):
         if (source is not None) != self.reads_source:
             raise ValueError("give `start` a source exactly when the model reads one")
         like = self.like(batch)
-        parts: dict[str, Any] = {}
-        for stack in self.decoding():
-            parts |= stack.start(batch, like)
+        parts = self.blank(batch, like)
         if source is not None:
             read, _ = self._read_source(source, source_mask)
             whole = torch.ones(source.shape[:2], dtype=torch.bool, device=like.device)
             parts["source"] = {"x": read.x, "valid": whole if read.axis.valid is None else read.axis.valid}
         return State(torch.zeros(batch, dtype=torch.long, device=like.device), parts, together=0)
+
+    def blank(self, batch: int, like: Tensor) -> dict[str, Any]:
+        """What is remembered before the first token, by name; batch first, of the type and place of `like` (b 0 c)."""
+        parts: dict[str, Any] = {}
+        for stack in self.decoding():
+            parts |= stack.start(batch, like)
+        return parts
 
     @property
     def inputs(self) -> Inputs:
@@ -210,10 +216,26 @@ class Model(nn.Module, ABC):
 
     def state_bytes(self, n: int) -> int:
         """Bytes that the state of one sequence takes after n tokens; 0 for a model without a state."""
-        if not self.decodes:
-            return 0
-        width = self.like(1).element_size()
-        return sum(size_of_state(m.state_shape(n), width) for s in self.decoding() for _, m in s.applications())
+        return size_of_state(self.state_shapes(n), self.like(1).element_size()) if self.decodes else 0
+
+    def state_shapes(self, n: int) -> dict[str, tuple[int, ...]]:
+        """Sizes per sequence of every tensor that is remembered after n tokens, by name."""
+        each = [(name, mixer) for stack in self.decoding() for name, mixer in stack.applications()]
+        return {f"{name}.{key}": shape for name, mixer in each for key, shape in mixer.state_shape(n).items()}
+
+    def trace(self, wanted: np.ndarray, read: Callable[[Block, int], np.ndarray]) -> np.ndarray:
+        """From which tokens something may reach some rows of the last layer, through all layers of the text itself.
+
+        Args:
+            wanted: (k n) bool, in each of the k lines the rows that are asked about.
+            read: who reads whom in a layer, (n n) bool for n positions.
+
+        Returns:
+            (k n) bool.
+        """
+        for stack in reversed(self.decoding()):
+            wanted = stack.trace(wanted, read)
+        return wanted
 
     @property
     def layers(self) -> tuple[Block, ...]:

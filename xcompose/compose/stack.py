@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -13,10 +14,13 @@ from torch.utils.checkpoint import checkpoint
 
 from xcompose.attention.reads import Axis
 from xcompose.compose.findings import Findings
-from xcompose.compose.parts import FFN, Branch, Context, Mixed, Mixer, Residual, Source
+from xcompose.compose.parts import FFN, Branch, Causal, Context, Mixed, Mixer, Residual, Source
 from xcompose.diagnostics import PartError
 from xcompose.schema import option_schemas
 from xcompose.spec.model import Layer
+
+Piece = Callable[[Layer, Context], int | None]
+"""How many rows a layer reads at a time, each piece of them by itself; None where it reads all."""
 
 
 class Beside(NamedTuple):
@@ -33,11 +37,23 @@ class Beside(NamedTuple):
 
 
 class Block(nn.Module):
-    """One layer: a mixer, in a decoder with a source a cross mixer, a feed-forward network; joined by a residual."""
+    """One layer: a mixer, in a decoder with a source a cross mixer, a feed-forward network; joined by a residual.
 
-    def __init__(self, layer: Layer, context: Context, cross: bool):
+    Args:
+        layer: with option objects.
+        context: of the layer.
+        cross: whether it reads a source.
+        piece: how many rows make a piece, where the mixer reads each piece as a sequence by itself: then it looks ahead
+            inside one, and remembers nothing. None: the mixer reads the whole sequence.
+    """
+
+    def __init__(self, layer: Layer, context: Context, cross: bool, piece: int | None = None):
         super().__init__()
         self.name, self.number, self.options = layer.block, context.layer, layer.options
+        self.piece = piece
+        self.causal: Causal = "none" if piece else context.causal
+        """What its mixer keeps."""
+        context = attrs.evolve(context, causal=self.causal)
         findings = Findings()
         with findings:
             self.mixer: Mixer = context.build(layer.options["mixer"])
@@ -63,6 +79,11 @@ class Block(nn.Module):
         there = {"mixer": self.mixer, "cross": self.cross, "ffn": self.ffn}
         return tuple(role for role, part in there.items() if part is not None)
 
+    @property
+    def remembering(self) -> tuple[str, ...]:
+        """The sub-layers that keep a state when the sequence comes in parts."""
+        return tuple(role for role in self.roles if role == "cross" or role == "mixer" and self.causal != "none")
+
     def forward(self, carry: Any, axis: Axis, states: Mapping[str, Any], source: Source | None) -> tuple[Any, Beside]:
         """Run the layer on what flows.
 
@@ -87,7 +108,11 @@ class Block(nn.Module):
     def _branches(self, axis: Axis, states: Mapping[str, Any], source: Source | None) -> list[Branch]:
         def mixing(mixer: Mixer, role: str, other: Source | None) -> Branch:
             def run(x: Tensor) -> tuple[Tensor, Any]:
-                mixed: Mixed = mixer(absent_as_zero(x, axis), axis, states.get(role), other)
+                rows = absent_as_zero(x, axis)
+                if self.piece and role == "mixer":
+                    mixed = in_pieces(mixer, rows, axis, self.piece)
+                else:
+                    mixed = mixer(rows, axis, states.get(role), other)
                 return self._finish(role, mixed.x), (mixed.state, mixed.losses, mixed.stats)
 
             remembered = pytree.tree_leaves(states.get(role)) if role in states else []
@@ -123,20 +148,25 @@ class Stack(nn.Module):
         layers: with option objects, as the composer makes them.
         context: of the model; each layer gets one of its own.
         norm: options of the norm at the end, where the residual wants one.
+            None: the stack has none.
         cross: whether layers read a source.
+        piece: asked for each layer with the context it is built in: see `Block`. None: no layer reads pieces.
 
     Raises:
         SpecError: every finding of every layer.
     """
 
-    def __init__(self, layers: Sequence[Layer], context: Context, norm: Any, cross: bool = False):
+    def __init__(
+        self, layers: Sequence[Layer], context: Context, norm: Any, cross: bool = False, piece: Piece | None = None
+    ):
         super().__init__()
         findings = Findings()
         context = attrs.evolve(context, layers=len(layers))
         self.layers = nn.ModuleList()
         for number, layer in enumerate(layers):
             with findings:
-                self.layers.append(Block(layer, attrs.evolve(context, layer=number), cross))
+                own = attrs.evolve(context, layer=number)
+                self.layers.append(Block(layer, own, cross, piece(layer, own) if piece else None))
         findings.settle()
         self.recompute = False
         """Whether training forgets what happens inside a layer and computes it again for the gradient."""
@@ -144,7 +174,7 @@ class Stack(nn.Module):
         findings.settle()
         last: Residual = self.blocks[-1].residual
         self.width = last.width_out(context.dim)
-        self.norm = context.build(norm, dim=self.width) if last.final_norm else None
+        self.norm = context.build(norm, dim=self.width) if last.final_norm and norm is not None else None
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -205,13 +235,14 @@ class Stack(nn.Module):
         return {name: mixer.start(batch, like) for name, mixer in self.applications()}
 
     def applications(self) -> list[tuple[str, Mixer]]:
-        """Every mixer as often as it is used, by layer number and role: `3.mixer`."""
-        found = []
-        for block in self.blocks:
-            found.append((f"{block.number}.mixer", block.mixer))
-            if block.cross is not None:
-                found.append((f"{block.number}.cross", block.cross))
-        return found
+        """Every mixer that remembers, as often as it is used, by layer number and role: `3.mixer`."""
+        return [(f"{block.number}.{role}", getattr(block, role)) for block in self.blocks for role in block.remembering]
+
+    def trace(self, wanted: np.ndarray, read: Callable[[Block, int], np.ndarray]) -> np.ndarray:
+        """From which rows something may reach others, as `Model.trace`."""
+        for block in reversed(self.blocks):
+            wanted = reached_from(wanted, read(block, wanted.shape[1]))
+        return wanted
 
 
 def _main(part: Any) -> Any:
@@ -222,7 +253,24 @@ def _main(part: Any) -> Any:
 
 
 def _of(states: Mapping[str, Any], block: Block) -> dict[str, Any]:
-    return {role: states[f"{block.number}.{role}"] for role in block.roles if role != "ffn"}
+    return {role: states[f"{block.number}.{role}"] for role in block.remembering}
+
+
+def reached_from(wanted: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """(k n) bool: from which rows something may reach the `wanted` ones (k n) through a layer that reads as (n n) says
+    and passes every row to itself."""
+    if len(wanted) == 1:
+        return np.logical_or(wanted, layer[wanted[0]].any(axis=0, keepdims=True))
+    # Counts of paths stay exact in float32 up to 2**24 positions, and a matrix product is the quickest way.
+    return wanted | (wanted.astype(np.float32) @ layer.astype(np.float32) > 0)
+
+
+def in_pieces(mixer: Mixer, x: Tensor, axis: Axis, piece: int) -> Mixed:
+    """Mix rows (b n c), n a multiple of the piece, each piece as a sequence by itself."""
+    batch, n = x.shape[:2]
+    valid = None if axis.valid is None else axis.valid.reshape(-1, piece)
+    mixed = mixer(x.reshape(batch * n // piece, piece, -1), Axis(range(piece), valid, total=piece))
+    return mixed._replace(x=mixed.x.reshape(batch, n, -1))
 
 
 def absent_as_zero(x: Tensor, axis: Axis) -> Tensor:

@@ -12,8 +12,8 @@ from torch.utils import _pytree as pytree
 
 from xcompose.compose.parts import State
 
-TIME_BYTES = 8
-"""Positions are int64."""
+INTEGERS, INTEGER_BYTES = ("at", "tokens"), 8
+"""Positions and tokens are int64."""
 
 
 def reorder(state: State, index: Tensor) -> State:
@@ -34,8 +34,9 @@ def bytes_of(state: Any) -> int:
 
 
 def size_of_state(shapes: Mapping[str, tuple[int, ...]], width: int) -> int:
-    """Bytes for these sizes by name; a name whose last part is `at` holds positions, all others numbers of `width`
+    """Bytes for these sizes by name: integers where the last part of a name is `at` or `tokens`, else numbers of `width`
     bytes."""
     return sum(
-        math.prod(shape) * (TIME_BYTES if name.rpartition(".")[2] == "at" else width) for name, shape in shapes.items()
+        math.prod(shape) * (INTEGER_BYTES if name.rpartition(".")[2] in INTEGERS else width)
+        for name, shape in shapes.items()
     )
