@@ -18,6 +18,7 @@ from xcompose.api import Component, Pattern, Point, Steady, Tiles, hookimpl, opt
 class Nothing(Pattern):
     crosses = True
     empty = True
+    prefix_pairs = "none"
 
     def allows(self, q: Point, k: Point) -> Any:
         return (q.at - k.at) * 0 == 1

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
 from math import gcd, lcm
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -26,6 +26,7 @@ class Everything(Pattern):
 
     crosses = True
     full = True
+    prefix_pairs = "all"
 
     def allows(self, q: Point, k: Point) -> Any:
         return (q.at - k.at) * 0 == 0
@@ -135,6 +136,11 @@ class Union(Combination):
     def empty(self) -> bool:  # type: ignore[override]
         return all(member.empty for member in self.members)
 
+    @property
+    def prefix_pairs(self) -> Literal["all", "none", "some"]:  # type: ignore[override]
+        found = {member.prefix_pairs for member in self.members}
+        return "all" if "all" in found else "none" if found == {"none"} else "some"
+
     def allows(self, q: Point, k: Point) -> Any:
         found = self.members[0].allows(q, k)
         for member in self.members[1:]:
@@ -170,6 +176,11 @@ class Intersection(Combination):
     def empty(self) -> bool:  # type: ignore[override]
         return any(member.empty for member in self.members)
 
+    @property
+    def prefix_pairs(self) -> Literal["all", "none", "some"]:  # type: ignore[override]
+        found = {member.prefix_pairs for member in self.members}
+        return "none" if "none" in found else "all" if found == {"all"} else "some"
+
     def allows(self, q: Point, k: Point) -> Any:
         found = self.members[0].allows(q, k)
         for member in self.members[1:]:
@@ -198,6 +209,13 @@ class Difference(Combination):
     @property
     def empty(self) -> bool:  # type: ignore[override]
         return self.members[0].empty
+
+    @property
+    def prefix_pairs(self) -> Literal["all", "none", "some"]:  # type: ignore[override]
+        first, others = self.members[0], {member.prefix_pairs for member in self.members[1:]}
+        if first.prefix_pairs == "none" or "all" in others:
+            return "none"
+        return first.prefix_pairs if others <= {"none"} else "some"
 
     def allows(self, q: Point, k: Point) -> Any:
         found = self.members[0].allows(q, k)

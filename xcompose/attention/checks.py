@@ -12,6 +12,7 @@ import numpy as np
 
 from xcompose.attention.pattern import DependsOnLength, Gather, Pattern, Point, Run
 from xcompose.attention.refine import extent, mask_of, spelt_out
+from xcompose.attention.rows import counted
 from xcompose.attention.visible import Places, visible_matrix
 
 LENGTHS = (*range(1, 25), 31, 32, 33, 47, 48, 63, 64, 65)
@@ -71,25 +72,31 @@ def spans_are_prefix(spans_of: Callable[[int], Places]) -> str | None:
 
 
 def silent_query(
-    reads: Sequence[tuple[Pattern, Places | None]], n: int, causal: bool, heads: int = 1, may_be_empty: bool = False
-) -> str | None:
+    reads: Sequence[tuple[Pattern, Places | None]], n: int, causal: bool, heads: int = 1, may_be_empty: bool = False,
+    rows: Pattern | None = None, prefix: int = 0,
+) -> str | None:  # fmt: skip
     """Why some query would have nothing to read at all.
 
     Args:
         reads: every source of the softmax: a pattern, and the slots it is about (None: the tokens).
         may_be_empty: the mechanism says that this is as it should be.
+        rows: which queries are asked at all; None: every one.
+        prefix: how many of the n rows stand before the tokens.
     """
     if may_be_empty:
         return None
-    found = np.concatenate([visible_matrix(pattern, n, causal, heads, slots) for pattern, slots in reads], axis=2)
+    found = np.concatenate(
+        [visible_matrix(pattern, n, causal, heads, slots, prefix) for pattern, slots in reads], axis=2
+    )
     reading = found.any(2)
+    if rows is not None:
+        reading = reading | ~counted(rows, range(-prefix, n - prefix), None if causal else n - prefix)
     if reading.all():
         return None
     head, query = np.argwhere(~reading)[0]
     which = f" of head {head}" if reading.any(0).all() else ""
-    return (
-        f"query {query}{which} may read no key at all ({int((~reading).sum())} of {reading.size} queries read nothing)"
-    )
+    query = f"query {query - prefix}" if query >= prefix else f"prefix row {query}"
+    return f"{query}{which} may read no key at all ({int((~reading).sum())} of {reading.size} queries read nothing)"
 
 
 def cover_fault(pattern: Pattern, queries: range, keys: range, causal: bool) -> str | None:

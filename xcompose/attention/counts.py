@@ -10,20 +10,24 @@ from collections.abc import Iterator
 import numpy as np
 
 from xcompose.attention.pattern import Gather, Pattern, Point, Predicate, Run
+from xcompose.attention.prefix import covers_of
 
 PIECE = 2**22
 """Pairs that are looked at in one go."""
 
 
-def pairs(pattern: Pattern, n: int, causal: bool) -> int:
+def pairs(pattern: Pattern, n: int, causal: bool, prefix: int = 0) -> int:
     """Pairs (query, key) that the pattern allows in a sequence of n tokens, for one head.
+
+    Args:
+        prefix: rows before the tokens, in an encoder.
 
     Raises:
         DependsOnLength: the pattern needs the length, and there is none in a decoder.
     """
     here = range(n)
     total = None if causal else n
-    found = 0
+    found = _with_prefix(pattern, n, prefix) if prefix else 0
     for tile in pattern.cover(here, here, causal):
         if isinstance(tile, Gather):
             found += _in_gather(tile, causal, total)
@@ -52,6 +56,20 @@ def kept(pattern: Pattern, n: int) -> int:
     if pattern.empty:
         return 0
     return int((np.broadcast_to(pattern.last_reader(np.arange(n)), (n,)) >= n).sum())
+
+
+def _with_prefix(pattern: Pattern, n: int, prefix: int) -> int:
+    """Allowed pairs of which one is a prefix row, or both."""
+    found = 0
+    for covered in covers_of(pattern, range(-prefix, n), range(-prefix, n), False, n):
+        for run in covered.tiles if min(covered.queries.start, covered.keys.start) < 0 else ():
+            assert isinstance(run, Run)
+            if run.allows is None:
+                found += run.rows * run.cols
+                continue
+            rows, cols = run.q_start + np.arange(run.rows), run.k_start + np.arange(run.cols)
+            found += sum(_in_mask(run.allows, part, cols, False, n) for part in _pieces(rows, run.cols))
+    return found
 
 
 def _inside(start: np.ndarray, size: int, stride: int, n: int) -> np.ndarray:

@@ -155,6 +155,9 @@ class Pattern(ABC):
     """Whether it allows every pair, now and for ever: what a kernel score needs."""
     empty: ClassVar[bool] = False
     """Whether it allows no pair at all: the tokens are not read."""
+    prefix_pairs: ClassVar[Literal["all", "none", "some"]] = "some"
+    """Which of the pairs with a prefix row it allows, a row before the tokens (positions below 0): for speed, "some"
+    asks `allows`. `cover` is only ever asked about tokens, from position 0 on."""
     selects: ClassVar[Literal["position", "prefix", "sequence"]] = "position"
     """What decides: positions alone; contents of the past (strict); contents of the whole sequence, which a decoder
     refuses unless the spec says `causal: value`."""

@@ -45,6 +45,16 @@ class Axis:
     def n(self) -> int:
         return len(self.at) if isinstance(self.at, range) else self.at.shape[-1]
 
+    @property
+    def prefix(self) -> int:
+        """How many rows stand before the tokens, below position 0."""
+        return max(0, -self.at.start) if isinstance(self.at, range) else 0
+
+    def lengths(self) -> Tensor:
+        """(b) how many tokens each sequence has, where some rows hold none; prefix rows do not count."""
+        assert self.valid is not None, "without `valid` all sequences have one length"
+        return self.valid.sum(1) - self.prefix
+
     def positions(self, device: torch.device) -> Tensor:
         """(n) where all rows agree, else (b n); int64."""
         if isinstance(self.at, range):
@@ -124,6 +134,18 @@ class Score(nn.Module):
         Zeros of padding are the engine's business. Never take a maximum over time: it leaks.
         """
         raise NotImplementedError("only kernels have features")
+
+    whole: bool = False
+    """Whether the features of a key depend on other keys, those of the future too: then a decoder takes it under
+    `causal: value` alone, and `features_among` is asked instead."""
+
+    def features_among(self, t: Tensor, side: Literal["query", "key"], valid: Tensor | None) -> Tensor:
+        """As `features`, without log-scales, for kernels that look at the whole sequence.
+
+        Args:
+            valid: (b n) bool, which rows count; None: all of them.
+        """
+        raise NotImplementedError("only kernels that look at the whole sequence")
 
 
 class Choice(NamedTuple):

@@ -100,7 +100,7 @@ def _length(queries: Axis) -> int | Tensor | None:
     """The length of every sequence: rows that are not valid stand at its end and do not count."""
     if queries.total is None or queries.valid is None:
         return queries.total
-    return queries.valid.sum(dim=1)[:, None, None, None]
+    return queries.lengths()[:, None, None, None]
 
 
 def _place(at: range | Tensor | int, device: torch.device) -> Tensor:

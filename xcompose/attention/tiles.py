@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xcompose.attention.pattern import Gather, Pattern, Point, Predicate, Run, Tiles
+from xcompose.attention.pattern import Gather, Pattern, Point, Predicate, Run
+from xcompose.attention.prefix import Covered, covers_of
 from xcompose.attention.reads import Read
 
 EVERY = -1
@@ -69,21 +70,21 @@ class Layout:
         """The plan; kept for the next call of the same layout."""
         return _planned(self)
 
-    def cover(self) -> Tiles:
-        """The tiles that the pattern asks for."""
+    def covers(self) -> tuple[Covered, ...]:
+        """The tiles that the pattern asks for, and of which positions each of them speaks."""
         if self.start is None and self.end is None:
-            return self.pattern.cover(self.queries, self.at, self.causal)
+            return covers_of(self.pattern, self.queries, self.at, self.causal, self.total)
         every = Run(
             count=1, rows=len(self.queries), cols=len(self.at), q_start=self.queries.start, q_step=0,
             k_start=self.at.start, k_step=0, q_stride=self.queries.step, k_stride=self.at.step,
             allows=self.pattern.allows,
         )  # fmt: skip
-        return (every,)
+        return (Covered((every,), self.queries, self.at),)
 
     def pairs(self) -> int:
         """How many pairs the tiles compute, masked ones of their edges included, from their shapes alone."""
         found = 0
-        for tile in self.cover():
+        for tile in (tile for covered in self.covers() for tile in covered.tiles):
             if isinstance(tile, Gather):
                 rows, cols = np.asarray(tile.queries), np.asarray(tile.keys)
                 found += int(((rows >= 0).sum(1) * (cols >= 0).sum(1)).sum())
@@ -162,11 +163,12 @@ class _Planner:
         self.open: dict[Places, int] = {}
 
     def plan(self) -> Plan:
-        for tile in self.layout.cover():
-            if isinstance(tile, Gather):
-                self._gather(tile)
-            else:
-                self._run(tile)
+        for covered in self.layout.covers():
+            for tile in covered.tiles:
+                if isinstance(tile, Gather):
+                    self._gather(tile)
+                else:
+                    self._run(tile, covered)
         touched = np.zeros(len(self.layout.queries), dtype=bool)
         tiles = []
         for tile in self.tiles:
@@ -175,12 +177,12 @@ class _Planner:
             touched[rows] = True
         return Plan(tuple(tiles), tuple(self.arrays))
 
-    def _run(self, run: Run) -> None:
+    def _run(self, run: Run, covered: Covered) -> None:
         """Interior tiles of a run share one mask, made once; those that hang over an edge get masks of their own."""
         shared: dict[tuple[int, int, int], np.ndarray] = {}
         for first, count in _bands(run):
             hull = _hull(run, first, count)
-            rows, cols = self._inside(hull[0], self.layout.queries), self._inside(hull[1], self.layout.at)
+            rows, cols = self._inside(hull, covered)
             if not rows or not cols:
                 continue
             if run.allows is None and count == 1 and self._plain(rows, cols):
@@ -190,7 +192,7 @@ class _Planner:
                 key = (count, len(part), part.start - rows.start)
                 mask = shared.get(key) if whole else None
                 if mask is None:
-                    mask = self._mask(part, cols, run, range(first, first + count))
+                    mask = self._mask(part, cols, run, range(first, first + count), covered)
                 if whole:
                     shared[key] = mask
                 self._masked(part, cols, mask)
@@ -230,14 +232,14 @@ class _Planner:
             for part in _chunks(rows, len(cols)):
                 self._masked(part, cols, self._pairs(part, cols, gather.allows))
 
-    def _mask(self, rows: range, cols: range, run: Run, tiles: range) -> np.ndarray:
+    def _mask(self, rows: range, cols: range, run: Run, tiles: range, covered: Covered) -> np.ndarray:
         """The pairs of these rows and columns that tiles of the run hold and allow."""
         if len(tiles) == 1:
             return self._pairs(rows, cols, run.allows)
         found = np.zeros((len(rows), len(cols)), dtype=bool)
         for tile in tiles:
             one = _hull(run, tile, 1)
-            mine, theirs = self._inside(one[0], self.layout.queries), self._inside(one[1], self.layout.at)
+            mine, theirs = self._inside(one, covered)
             down, across = mine.start - rows.start, theirs.start - cols.start
             found[down : down + len(mine), across : across + len(theirs)] |= self._pairs(mine, theirs, run.allows)
         return found
@@ -286,14 +288,20 @@ class _Planner:
             self.open[cols] = len(self.tiles)
         self.tiles.append(Tile(rows, cols, kind))
 
-    @staticmethod
-    def _inside(places: range, of: range) -> range:
-        """Positions as indices into an axis, those outside left out."""
-        first, last = max(places.start, of.start), min(places[-1], of[-1])
-        low = places.start + -(-(first - places.start) // places.step) * places.step
-        count = max(0, (last - low) // places.step + 1)
-        start, step = (low - of.start) // of.step, max(1, places.step // of.step)
-        return range(start, start + count * step, step)
+    def _inside(self, hull: tuple[range, range], covered: Covered) -> tuple[range, range]:
+        """Positions of queries and slots as rows and columns, those outside left out."""
+        return (
+            _numbered(hull[0], covered.queries, self.layout.queries), _numbered(hull[1], covered.keys, self.layout.at),
+        )  # fmt: skip
+
+
+def _numbered(places: range, within: range, axis: range) -> range:
+    """Positions as indices into an axis, those outside `within` left out."""
+    first, last = max(places.start, within.start), min(places[-1], within[-1])
+    low = places.start + -(-(first - places.start) // places.step) * places.step
+    count = max(0, (last - low) // places.step + 1)
+    start, step = (low - axis.start) // axis.step, max(1, places.step // axis.step)
+    return range(start, start + count * step, step)
 
 
 def _bands(run: Run) -> Iterator[tuple[int, int]]:

@@ -23,11 +23,14 @@ class Places(Protocol):
     def at(self) -> Any: ...
 
 
-def visible_matrix(pattern: Pattern, n: int, causal: bool, heads: int = 1, slots: Places | None = None) -> np.ndarray:
-    """(h n m) bool: which slots the query of each position may read.
+def visible_matrix(
+    pattern: Pattern, n: int, causal: bool, heads: int = 1, slots: Places | None = None, prefix: int = 0
+) -> np.ndarray:
+    """(h n m) bool: which slots the query of each row may read.
 
     Args:
-        slots: the slots to read; the tokens 0 .. n - 1 if not given.
+        n: rows, which stand at positions -prefix .. n - prefix - 1.
+        slots: the slots to read; the rows themselves if not given.
 
     Where contents decide, it is what may be read at most.
 
@@ -36,16 +39,18 @@ def visible_matrix(pattern: Pattern, n: int, causal: bool, heads: int = 1, slots
     """
     groups, first, found = pattern.groups(heads), 0, []
     for count, part in groups:
-        found.append(_of_group(part, n, causal, first, count, slots))
+        found.append(_of_group(part, range(-prefix, n - prefix), causal, (first, count), slots))
         first += count
     return np.concatenate(found)
 
 
-def visible_positions(pattern: Pattern, n: int, causal: bool, slots: Places, heads: int = 1) -> np.ndarray:
-    """(h n n) bool: which positions each query may read through slots that stand for spans of them."""
-    at = np.arange(n)
+def visible_positions(
+    pattern: Pattern, n: int, causal: bool, slots: Places, heads: int = 1, prefix: int = 0
+) -> np.ndarray:
+    """(h n n) bool: which rows each query may read through slots that stand for spans of them."""
+    at = np.arange(-prefix, n - prefix)
     holds = (np.asarray(slots.start)[:, None] <= at) & (at <= np.asarray(slots.end)[:, None])
-    return visible_matrix(pattern, n, causal, heads, slots).astype(np.float32) @ holds.astype(np.float32) > 0
+    return visible_matrix(pattern, n, causal, heads, slots, prefix).astype(np.float32) @ holds.astype(np.float32) > 0
 
 
 def receptive_field(layers: Iterable[np.ndarray]) -> list[np.ndarray]:
@@ -62,11 +67,13 @@ def receptive_field(layers: Iterable[np.ndarray]) -> list[np.ndarray]:
     return found
 
 
-def _of_group(pattern: Pattern, n: int, causal: bool, first: int, heads: int, slots: Places | None) -> np.ndarray:
-    total = None if causal else n
-    query = Point(at=np.arange(n)[:, None], head=np.arange(first, first + heads)[:, None, None], total=total)
+def _of_group(pattern: Pattern, rows: range, causal: bool, group: tuple[int, int], slots: Places | None) -> np.ndarray:
+    """As `visible_matrix`, for a group of heads: its first one, and how many."""
+    (first, heads), n, total = group, len(rows), None if causal else rows.stop
+    places = np.arange(rows.start, rows.stop)
+    query = Point(at=places[:, None], head=np.arange(first, first + heads)[:, None, None], total=total)
     if slots is None:
-        slot = Point(at=np.arange(n)[None], total=total)
+        slot = Point(at=places[None], total=total)
     else:
         start, end, at = (np.asarray(part)[None] for part in (slots.start, slots.end, slots.at))
         slot = Point(at=at, start=start, end=end, total=total)
