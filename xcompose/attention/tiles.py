@@ -83,16 +83,7 @@ class Layout:
 
     def pairs(self) -> int:
         """How many pairs the tiles compute, masked ones of their edges included, from their shapes alone."""
-        found = 0
-        for tile in (tile for covered in self.covers() for tile in covered.tiles):
-            if isinstance(tile, Gather):
-                rows, cols = np.asarray(tile.queries), np.asarray(tile.keys)
-                found += int(((rows >= 0).sum(1) * (cols >= 0).sum(1)).sum())
-            elif tile.count == 1 and self.causal and tile.allows is None and tile.q_stride == tile.k_stride == 1:
-                found += _below(tile)
-            else:
-                found += tile.count * tile.rows * tile.cols
-        return found
+        return _counted(self)
 
 
 class Plan:
@@ -150,6 +141,20 @@ def places_of(read: Read, triangles: bool = True) -> tuple[Any, ...]:
 @lru_cache(maxsize=256)
 def _planned(layout: Layout) -> Plan:
     return _Planner(layout).plan()
+
+
+@lru_cache(maxsize=4096)
+def _counted(layout: Layout) -> int:
+    found = 0
+    for tile in layout.cover():
+        if isinstance(tile, Gather):
+            rows, cols = np.asarray(tile.queries), np.asarray(tile.keys)
+            found += int(((rows >= 0).sum(1) * (cols >= 0).sum(1)).sum())
+        elif tile.count == 1 and layout.causal and tile.allows is None and tile.q_stride == tile.k_stride == 1:
+            found += _below(tile)
+        else:
+            found += tile.count * tile.rows * tile.cols
+    return found
 
 
 class _Planner:
