@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from xcompose.attention.kernel import KernelSums as KernelSums
     from xcompose.attention.layer import SoftmaxReads as SoftmaxReads
     from xcompose.attention.layer import head_groups as head_groups
+    from xcompose.attention.layer import spans_of as spans_of
     from xcompose.attention.learned import LearnedPattern as LearnedPattern
     from xcompose.attention.learned import SortedTiles as SortedTiles
     from xcompose.attention.learned import Tags as Tags
@@ -133,7 +134,7 @@ _LAZY = {
     "xcompose.attention.learned": ("LearnedPattern", "SortedTiles", "Tags"),
     "xcompose.attention.checks": ("between_clocks", "prefix_stable", "selection", "silent_query", "spans_are_prefix"),
     "xcompose.attention.kernel": ("KernelSums",),
-    "xcompose.attention.layer": ("SoftmaxReads", "head_groups"),
+    "xcompose.attention.layer": ("SoftmaxReads", "head_groups", "spans_of"),
     "xcompose.decode.cache": ("append", "drop", "empty_cache", "kept"),
     "xcompose.decode.pack": ("fill_rows", "pack"),
     "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),

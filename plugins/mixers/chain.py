@@ -51,7 +51,9 @@ class Chain(Mixer):
         if not options.of:
             raise PartError("mixer 'chain' joins at least one mixer, found none", option="of")
         self.dim = context.dim
-        self.of = nn.ModuleList(context.build(part) for part in options.of)
+        # Members read what the one before them wrote, all of it: only the last may leave rows out.
+        self.of = nn.ModuleList(context.build(part, rows=None) for part in options.of[:-1])
+        self.of.append(context.build(options.of[-1]))
 
     @property
     def members(self) -> tuple[Mixer, ...]:

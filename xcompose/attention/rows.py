@@ -65,12 +65,21 @@ def piece_of(rows: Pattern | None, axis: Axis) -> range | None:
     return one_piece(rows, axis.at, axis.total)
 
 
-def only_rows(found: tuple[Visible, ...], rows: Pattern, causal: bool) -> tuple[Visible, ...]:
-    """What the rows that count may read; the others nothing."""
+def has_rows(rows: Pattern, at: range) -> bool:
+    """Whether any of the rows at these places counts."""
+    return bool(counted(rows, at, at.stop).any())
+
+
+def only_rows(found: tuple[Visible, ...], rows: Pattern, causal: bool, prefix: int = 0) -> tuple[Visible, ...]:
+    """What the rows that count may read; the others nothing.
+
+    Args:
+        prefix: how many of the rows stand before the tokens.
+    """
     if not found:
         return found
-    n = len(found[0].matrix)
-    asks = counted(rows, range(n), None if causal else n)[:, None]
+    n = len(found[0].matrix) - prefix
+    asks = counted(rows, range(-prefix, n), None if causal else n)[:, None]
     return tuple(one._replace(matrix=one.matrix & asks) for one in found)
 
 

@@ -5,6 +5,7 @@ A part that refuses says what is wrong and how to mend it (`PartError`); only th
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -16,8 +17,8 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 from xcompose.compose.findings import Findings
 from xcompose.compose.parts import Addon, Context, Position
 from xcompose.diagnostics import Diagnostic, Note, PartError, Span, SpecError
-from xcompose.registry import Component, Registry
-from xcompose.spec.model import Layer, Node, Section
+from xcompose.registry import Registry
+from xcompose.spec.model import Layer, Node, Record, Section
 
 
 @attrs.define(eq=False)
@@ -48,30 +49,47 @@ class Composer:
 
     def _options(self, node: Node, findings: Findings) -> Any:
         before = len(findings.found)
-        component = self.registry.component(node.kind, node.name)
-        values = {name: self._value(value, findings) for name, value in node.options.items()}
-        for name, problem in _ill_typed(component, values).items():
-            findings.add(self._finding(node, PartError(problem, option=name, code="XC030")))
+        made = self._made(self.registry.component(node.kind, node.name).options, node.options, node, "", findings)
         if len(findings.found) > before:
-            return None
-        try:
-            made = component.options(**values)
-        except (TypeError, ValueError) as error:
-            findings.add(self._finding(node, _as_part_error(error)))
             return None
         self._origins[id(made)] = (made, node)
         return made
 
-    def _value(self, value: Any, findings: Findings) -> Any:
+    def _made(self, cls: type, values: Mapping[str, Any], node: Node, at: str, findings: Findings) -> Any:
+        """An object of an option class, that of a component or of a record inside one; None if it cannot be made.
+
+        Args:
+            at: where the record stands in the component: `of.1.`
+        """
+        before = len(findings.found)
+        hints = typing.get_type_hints(cls)
+        found = {
+            name: self._value(value, hints.get(name), node, f"{at}{name}", findings) for name, value in values.items()
+        }
+        for name, problem in _ill_typed(node.name, hints, found, at).items():
+            findings.add(self._finding(node, PartError(problem, option=f"{at}{name}", code="XC030")))
+        if len(findings.found) > before:
+            return None
+        try:
+            return cls(**found)
+        except (TypeError, ValueError) as error:
+            findings.add(self._finding(node, _inside(at, _as_part_error(error))))
+            return None
+
+    def _value(self, value: Any, hint: Any, node: Node, at: str, findings: Findings) -> Any:
         match value:
             case Node():
                 return self._options(value, findings)
             case Layer() | Section():
-                return attrs.evolve(value, options=self._value(value.options, findings))
+                return attrs.evolve(value, options=self._value(value.options, None, node, at, findings))
             case tuple():
-                return tuple(self._value(item, findings) for item in value)
+                below = _element(hint)
+                return tuple(self._value(item, below, node, f"{at}.{i}", findings) for i, item in enumerate(value))
+            case Mapping() if (record := _record(hint)) is not None:
+                return self._made(record, value, node, f"{at}.", findings)
             case Mapping():
-                return {name: self._value(item, findings) for name, item in value.items()}
+                below = _element(hint)
+                return {name: self._value(item, below, node, f"{at}.{name}", findings) for name, item in value.items()}
             case _:
                 return value
 
@@ -145,19 +163,59 @@ class Composer:
 
 
 def _span(node: Node, option: str) -> Span | None:
-    return node.option_spans.get(option, node.span)
+    """Where an option stands, or what is inside it: `of.1.rows`; the nearest thing around it that was written."""
+    first, *below = option.split(".")
+    span = node.option_spans.get(first, node.span)
+    value: Any = node.options.get(first)
+    for step in below:
+        spans = value.spans if isinstance(value, Record) else {}
+        if isinstance(value, tuple):
+            value = value[int(step)]
+        elif isinstance(value, Mapping):
+            value = value.get(step)
+        else:
+            return span
+        span = value.span if isinstance(value, Node | Record) and value.span else spans.get(step, span)
+    return span
 
 
-def _ill_typed(component: Component, values: Mapping[str, Any]) -> dict[str, str]:
+def _ill_typed(owner: str, hints: Mapping[str, Any], values: Mapping[str, Any], at: str) -> dict[str, str]:
     """What is wrong with the options of a component, by name."""
-    hints = typing.get_type_hints(component.options)
-    problems = {name: f"'{component.name}' has no option '{name}'" for name in values if name not in hints}
+    problems = {name: f"'{owner}' has no option '{at}{name}'" for name in values if name not in hints}
     for name, value in values.items():
         try:
             check_type(value, hints.get(name, Any), collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         except TypeCheckError as error:
-            problems[name] = f"'{component.name}' cannot take this '{name}': {error}"
+            problems[name] = f"'{owner}' cannot take this '{at}{name}': {error}"
     return problems
+
+
+def _element(hint: Any) -> Any:
+    """The annotation of the elements of a list or mapping; None where it says nothing about them."""
+    inner = _present(hint)
+    arguments = typing.get_args(inner)
+    if typing.get_origin(inner) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return arguments[0]
+    return arguments[1] if typing.get_origin(inner) is dict else None
+
+
+def _record(hint: Any) -> type | None:
+    """The option class that an annotation names, if it names one."""
+    inner = _present(hint)
+    return inner if isinstance(inner, type) and attrs.has(inner) else None
+
+
+def _present(hint: Any) -> Any:
+    """`T` of `T | None`, any other annotation as it is."""
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return hint
+    return next(one for one in typing.get_args(hint) if one is not type(None))
+
+
+def _inside(at: str, error: PartError) -> PartError:
+    """What is wrong with a record, said of the component that it stands in."""
+    option = (at + error.option).rstrip(".")
+    return PartError(error.message, label=error.label, fixes=error.fixes, option=option, code=error.code)
 
 
 def _as_part_error(error: Exception) -> PartError:

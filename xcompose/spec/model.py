@@ -38,6 +38,20 @@ class Node:
     """The options that nobody wrote and that have the layer's value."""
 
 
+class Record(dict[str, Any]):
+    """The options of a record, a mapping with the keys of an option class; equal to any mapping that says the same.
+
+    Args:
+        values: by option name, each of them set.
+        span: where the record stands.
+        spans: where each written option stands.
+    """
+
+    def __init__(self, values: Mapping[str, Any], span: Span | None = None, spans: Mapping[str, Span] | None = None):
+        super().__init__(values)
+        self.span, self.spans = span, spans or {}
+
+
 @attrs.frozen
 class Layer:
     """One built layer: every layer key (mixer, cross, ffn, norm, residual, heads ...) with its value."""

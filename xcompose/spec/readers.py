@@ -11,6 +11,7 @@ from xcompose.schema import REQUIRED, OptionSchema
 from xcompose.spec import components, files, layers, lists, tree
 from xcompose.spec.findings import BROKEN, Refused
 from xcompose.spec.merge import Fixed, Given, Stack, entries, heads, lookups, until_null
+from xcompose.spec.model import Record
 from xcompose.spec.values import Problem, WidthValue, check_bounds, length_hint, parse_value
 
 if TYPE_CHECKING:
@@ -157,11 +158,14 @@ def record(resolver: Resolver, place: Place, stack: Stack) -> Any:
     found += mappings(resolver, place, resolver.default(place)) if isinstance(place.default, dict) else []
     fields = {field.name: field for field in place.type.fields}
     unknown(resolver, place, found, fields, place.owner if place.name.isdigit() else place.name)
-    values = {}
+    values, spans = {}, {}
     for name, field in fields.items():
         below = place.below(name, field.type, default=field.default, option=field, owner=place.name)
-        values[name] = resolver.typed(below, lookups(found, name))
-    return BROKEN if BROKEN in values.values() else values
+        given = lookups(found, name)
+        values[name] = resolver.typed(below, given)
+        if given:
+            spans[name] = given[0].span
+    return BROKEN if BROKEN in values.values() else Record(values, found[0].span if found else None, spans)
 
 
 def unknown(resolver: Resolver, place: Place, stack: Stack, known: dict[str, OptionSchema], owner: str) -> None:
