@@ -33,6 +33,7 @@ def test_each_kind_of_read_says_what_it_got_and_why():
         choice(weighted),
         choice(later),
         choice(few),
+        choice(replace(few, pattern=PATTERNS["dense"], causal=False)),
         choice(tagged),
         choice(window, executor="reference"),
     ]
@@ -44,6 +45,7 @@ def test_each_kind_of_read_says_what_it_got_and_why():
         [Choice("tokens", "explicit", "log-weights are trained")],
         [Choice("tokens", "cached", "positions differ from row to row")],
         [Choice("tokens", "cached", "1 query needs no plan")],
+        [Choice("tokens", "sdpa", "every pair counts, before the query where causal")],
         [Choice("tokens", "cached", "rows carry tags")],
         [Choice("tokens", "reference", "asked for")],
     ]

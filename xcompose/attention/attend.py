@@ -85,10 +85,9 @@ def choose(reads: Sequence[Read], dropout: float) -> tuple[str, str]:
     refused = _no_plan(reads)
     if refused:
         return "cached", refused
-    n = reads[0].q.shape[1]
-    if n <= FEW:
+    n, refused = reads[0].q.shape[1], _not_whole(reads, dropout)
+    if n <= FEW and (refused or reads[0].causal):
         return "cached", f"{n} {'query needs' if n == 1 else 'queries need'} no plan"
-    refused = _not_whole(reads, dropout)
     if not refused:
         return "sdpa", "every pair counts, before the query where causal"
     refused = _not_fused(reads, dropout)
