@@ -293,6 +293,11 @@ class Small(nn.Module):
         parts = {f"{i}.mixer": block.mixer.start(batch, like) for i, block in enumerate(self.layers)}
         return State(torch.zeros(batch, dtype=torch.long), parts)
 
+    def trace(self, wanted: np.ndarray, read) -> np.ndarray:
+        for block in reversed(self.layers):
+            wanted = wanted | (wanted.astype(float) @ read(block, wanted.shape[1]) > 0)
+        return wanted
+
     def state_bytes(self, n: int) -> int:
         numbers = 0
         for block in self.layers:

@@ -34,7 +34,7 @@ def bytes_of(state: Any) -> int:
 
 
 def size_of_state(shapes: Mapping[str, tuple[int, ...]], width: int) -> int:
-    """Bytes for these sizes by name: integers where the last part of a name is `at` or `tokens`, else numbers of `width`
+    """Bytes for these sizes by name: integers where its last part is `at` or `tokens`, else numbers of `width`
     bytes."""
     return sum(
         math.prod(shape) * (INTEGER_BYTES if name.rpartition(".")[2] in INTEGERS else width)

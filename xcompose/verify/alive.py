@@ -5,19 +5,20 @@ A mask that hides too much is as wrong as one that leaks, and no causality test 
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xcompose.attention.pattern import Pattern
 from xcompose.attention.reads import Axis
 from xcompose.compose.parts import Embedding, Mixer, Source
-from xcompose.cost.flow import step
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.causal import two_texts
 from xcompose.verify.measure import moved
 from xcompose.verify.rows import last_axis, slopes
-from xcompose.verify.subject import Part, Subject, alone, axis_of, blame, outermost, parts_of, rows
+from xcompose.verify.subject import Part, Subject, alone, axis_of, blame, rows
 
 CODE = "XC072"
 BROKEN = "XC053"
@@ -42,11 +43,16 @@ def _part(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
 
 
 def declared(part: Part, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """What a mixer says: the pairs (n n) that are visible for sure, and those that may be at most."""
+    """What the mixer of a part says, as `said`."""
     assert isinstance(part.module, Mixer)
+    return said(part.module, n)
+
+
+def said(mixer: Mixer, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a mixer says: the pairs (n n) that are visible for sure, and those that may be at most."""
     sure = np.zeros((n, n), dtype=bool)
     most = np.zeros((n, n), dtype=bool)
-    for group in part.module.visible(n):
+    for group in mixer.visible(n):
         matrix = np.asarray(group.matrix, dtype=bool)
         most |= matrix
         if group.exact:
@@ -194,22 +200,16 @@ def _cross(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
 
 def reach(subject: Subject, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Which positions (n n) reach which output through all layers, as declared: for sure, and at most."""
-    n = n or subject.n
-    sure = most = np.eye(n, dtype=bool)
-    one: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for part in outermost(parts_of(subject.model(), subject)):
-        if not isinstance(part.module, Mixer) or part.cross or part.place.stack == "encoder":
-            continue
-        key = part.at if _learns_its_reach(part.module) else part.place.path or str(part.place.key)
-        one[key] = one.get(key) or declared(part, n)
-        sure, most = step(sure, one[key][0]), step(most, one[key][1])
-    return sure, most
+    model: Any = subject.model()
+    wanted = np.eye(n or subject.n, dtype=bool)
+    known: dict[Any, tuple[np.ndarray, np.ndarray]] = {}
 
+    def read(block: Any, n: int, which: int) -> np.ndarray:
+        key = (id(block.mixer), n)
+        known[key] = known.get(key) or said(block.mixer, n)
+        return known[key][which]
 
-def _learns_its_reach(mixer: Mixer) -> bool:
-    """Whether weights say what is visible, so that layers with equal options differ."""
-    patterns = [module for module in mixer.modules() if isinstance(module, Pattern)]
-    return any(True for pattern in patterns for _ in pattern.parameters())  # type: ignore[attr-defined]
+    return model.trace(wanted, partial(read, which=0)), model.trace(wanted, partial(read, which=1))
 
 
 def _whole(subject: Subject, seed: int) -> list[Diagnostic]:

@@ -157,7 +157,8 @@ def _by_layer(kind: str, n: int, facts: Facts) -> list[tuple[str, Place, int]]:
         work = dict(cost.mixers)
         return [(path, place, work.get(path, 0)) for path, place, _ in facts.mixers()]
     width = facts.model.like(1).element_size()
-    decoding = [(path, place, m) for path, place, m in facts.mixers() if place.stack != "encoder"]
+    remembering = {id(m) for stack in facts.model.decoding() for _, m in stack.applications()}
+    decoding = [(path, place, m) for path, place, m in facts.mixers() if id(m) in remembering]
     return [(path, place, size_of_state(m.state_shape(n), width)) for path, place, m in decoding]
 
 

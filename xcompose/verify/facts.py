@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from xcompose.compose.parts import Mixer, Output
+from xcompose.compose.stack import Block
 from xcompose.cost.count import Cost, Parameters, counts, parameters, state_bytes
 from xcompose.cost.flow import visible
 from xcompose.cost.growths import Growths, growths
@@ -99,21 +100,22 @@ class Facts:
 
     def _sees_everything(self) -> bool:
         """Whether the last row reads every row in a single layer."""
-        return any(visible(m, NEAR)[0][-1].all() for m in self._own())
-
-    def _own(self) -> list[Mixer]:
-        """The mixers that the text itself passes, each once, in order of use."""
-        return [m for _, place, m in self.mixers() if place.kind == "mixer" and place.stack != "encoder"]
+        blocks = [block for stack in self.model.decoding() for block in stack.blocks if not block.piece]
+        return any(visible(block.mixer, NEAR)[0][-1].all() for block in blocks)
 
     def reach(self, n: int) -> tuple[int, bool]:
         """How many of n positions can reach the last output, and whether positions alone decide that."""
         assert n <= FARTHEST
-        reached, exact = np.zeros(n, dtype=bool), True
-        reached[-1] = True
-        for mixer in reversed(self._own()):
-            matrix, sure = visible(mixer, n)
-            reached, exact = reached | matrix[reached].any(0), exact and sure
-        return int(reached.sum()), exact
+        wanted = np.zeros((1, n), dtype=bool)
+        wanted[0, -1] = True
+        exact = []
+
+        def read(block: Block, n: int) -> np.ndarray:
+            matrix, sure = visible(block.mixer, n)
+            exact.append(sure)
+            return matrix
+
+        return int(self.model.trace(wanted, read).sum()), all(exact)
 
     def takes(self, n: int) -> bool:
         """Whether the model takes sequences of n."""

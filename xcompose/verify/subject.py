@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xcompose.attention.reads import Axis
 from xcompose.compose.inputs import Inputs
 from xcompose.compose.parts import FFN, Causal, Embedding, Mixer, Norm, Output, Source
+from xcompose.compose.stack import Block
 from xcompose.diagnostics import Diagnostic, Note, Span
 from xcompose.spec.model import Node, Section
 
@@ -29,7 +30,8 @@ class Place:
     name: str
     """The plugin: `attention`."""
     layer: int | None = None
-    stack: Literal["", "encoder", "decoder"] = ""
+    stack: str = ""
+    """The name of the section that holds it: `encoder`; empty where a model has one stack."""
     path: str = ""
     span: Span | None = None
     key: Any = None
@@ -66,7 +68,7 @@ class Subject:
     """A model under test.
 
     Nothing is known of the model but `forward(tokens, *, mask, state, source, source_mask) -> ModelOut`,
-    `start(batch)`, `state_bytes(n)`, and which parts it has.
+    `start(batch)`, `state_bytes(n)`, `trace(wanted, read)`, and which parts it has.
     """
 
     build: Callable[[int], nn.Module]
@@ -171,6 +173,8 @@ def parts_of(model: nn.Module, subject: Subject) -> Iterator[Part]:
     """Every mixer, cross mixer, ffn, norm, embedding and output of a model that is used, and the mixers inside mixers;
     no other parts inside them."""
     places: dict[str, Place] = {}
+    blocks = [(path, module) for path, module in model.named_modules() if isinstance(module, Block)]
+    looking_ahead = [path for path, block in blocks if block.causal == "none"]
     widths = _widths(model, subject)
     for path, module in model.named_modules():
         kind = next((name for kind, name in KINDS.items() if isinstance(module, kind)), None)
@@ -184,7 +188,7 @@ def parts_of(model: nn.Module, subject: Subject) -> Iterator[Part]:
             before = [p for p in places if p.startswith(f"{outer}.")]
             place = _inside(places[outer], len(before), module)
         places[path] = place
-        causal = subject.causal != "none" and place.stack != "encoder"
+        causal = subject.causal != "none" and not any(path.startswith(f"{around}.") for around in looking_ahead)
         yield Part(module, path, place, causal=causal, dim=widths[module], cross=cross)
 
 
@@ -257,14 +261,15 @@ def _widths(model: nn.Module, subject: Subject) -> dict[nn.Module, int]:
 def place_of(path: str, kind: str, module: nn.Module, model: Node | None) -> Place:
     """Where the spec says the module at this path of the model."""
     found = _LAYER.search(path)
-    stack = next((name for name in path.split(".") if name in ("encoder", "decoder")), "")
+    sections = [name for name, value in (model.options if model else {}).items() if isinstance(value, Section)]
+    stack = next((name for name in path.split(".") if name in sections), "")
     layer = int(found[1]) if found else None
     node = _node(model, stack, layer, kind)
     name = node.name if node else type(module).__name__
     if node is None:
-        return Place(kind, name, layer, stack, key=path)  # type: ignore[arg-type]
+        return Place(kind, name, layer, stack, key=path)
     key = (kind, stack, node)
-    return Place(kind, name, layer, stack, node.path, node.span, key, node)  # type: ignore[arg-type]
+    return Place(kind, name, layer, stack, node.path, node.span, key, node)
 
 
 def _node(model: Node | None, stack: str, layer: int | None, kind: str) -> Node | None:
