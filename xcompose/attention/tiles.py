@@ -146,7 +146,7 @@ def _planned(layout: Layout) -> Plan:
 @lru_cache(maxsize=4096)
 def _counted(layout: Layout) -> int:
     found = 0
-    for tile in layout.cover():
+    for tile in (tile for covered in layout.covers() for tile in covered.tiles):
         if isinstance(tile, Gather):
             rows, cols = np.asarray(tile.queries), np.asarray(tile.keys)
             found += int(((rows >= 0).sum(1) * (cols >= 0).sum(1)).sum())
