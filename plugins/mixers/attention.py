@@ -50,6 +50,7 @@ from xcompose.api import (
     selection,
     silent_query,
     spans_are_prefix,
+    spans_of,
 )
 
 SHORT = 32
@@ -261,7 +262,7 @@ def inner(options: AttentionOptions, context: Context, shape: tuple[int, int, in
         refuse_silence(options, context, [(pattern, None), *((m.pattern, m) for m in memories.values())], h)
     return SoftmaxReads(
         groups, memories, position, (g, d, e), scale=scale, causal=causal, dropout=options.dropout,
-        rows=None if cross else context.rows,
+        rows=None if cross else context.rows, prefix=context.prefix,
     )  # fmt: skip
 
 
@@ -333,9 +334,9 @@ def refuse_silence(
     """Refuse what leaves a query without any key: the layer says nothing there, and no test of leaks would find it."""
     causal = context.role == "self" and context.causal != "none"
     rows = context.rows if context.role == "self" else None
-    n = min(SHORT if rows is None else LONG, context.length or LONG)
-    slots = [(pattern, None if memory is None else memory.spans(n)) for pattern, memory in reads]
-    if reason := silent_query(slots, n, causal, heads, rows=rows):
+    n = context.prefix + min(SHORT if rows is None else LONG, context.length or LONG)
+    slots = [(pattern, None if memory is None else spans_of(memory, n, context.prefix)) for pattern, memory in reads]
+    if reason := silent_query(slots, n, causal, heads, rows=rows, prefix=context.prefix):
         kind = "memory" if reads[0][0].empty else "pattern"
         raise PartError(
             f"{kind} '{context.name(getattr(options, kind))}' leaves queries without a key", label=reason, option=kind,

@@ -56,6 +56,17 @@ def test_scan_is_exact_for_any_chunk_forward_and_gradients(chunk):
     torch.testing.assert_close(after.z * after.m.exp()[..., None], z, rtol=1e-12, atol=0)
 
 
+def test_many_chunks_are_summed_in_runs(monkeypatch):
+    q, k, logs, v, before = inputs()
+    wanted, last = scan_scaled(q, k, logs, v, before, 2)
+
+    monkeypatch.setattr("xcompose.attention.scaled.TOGETHER", 2)
+    found, after = scan_scaled(q, k, logs, v, before, 2)
+
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-11)
+    torch.testing.assert_close(after.s, last.s, rtol=0, atol=1e-11)
+
+
 def test_a_huge_key_of_the_future_changes_no_bit_of_the_past():
     q, k, logs, v, _ = inputs()
     blank = ScaledSums(

@@ -127,8 +127,10 @@ class KernelSums(nn.Module):
         super().__init__()
         self.score, self.position, self.shape, self.heads, self.causal = score, position, shape, heads, causal
 
-    learned = False
-    """Contents choose nothing here."""
+    @property
+    def learned(self) -> bool:
+        """Whether features are known for whole sequences only."""
+        return self.score.whole
 
     @property
     def serves_some(self) -> bool:
@@ -154,8 +156,8 @@ class KernelSums(nn.Module):
     def start(self, batch: int, like: Tensor) -> Any:
         g, d, e = self.shape
         wide = self._wide(like)
-        features, scale = self.score.features(wide.new_zeros(1, 1, g, d), "key")
-        r = features.shape[-1]
+        features, scale = self._features(wide.new_zeros(1, 1, g, d), Axis(range(1)), "key")
+        r = features.plain.shape[-1]
         state = {"s": wide.new_zeros(batch, g, r, e), "z": wide.new_zeros(batch, g, r)}
         return state if scale is None else {**state, "m": wide.new_full((batch, g), -torch.inf)}
 
@@ -196,7 +198,10 @@ class KernelSums(nn.Module):
 
         A query's own scale stands above and below the line, so it is left out.
         """
-        features, logs = self.score.features(self._wide(t), side)
+        if self.score.whole:
+            features, logs = self.score.features_among(self._wide(t), side, axis.valid), None
+        else:
+            features, logs = self.score.features(self._wide(t), side)
         logs = logs if side == "key" else None
         if side == "key" and axis.valid is not None:
             features = features * axis.valid[..., None, None]

@@ -15,6 +15,9 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+TOGETHER = 64
+"""Chunks whose sums are made by one product."""
+
 
 class ScaledSums(NamedTuple):
     """What the keys so far add up to, divided by e^m."""
@@ -46,14 +49,12 @@ def scan_scaled(
     """
     n, groups = v.shape[1], v.shape[2]
     size = min(chunk, n)
-    runs = -(-n // size)
     top = torch.maximum(logs.detach().cummax(1).values, before.m[:, None])
     tops = rearrange(_filled(top, size, repeat_last=True), "b (t c) g -> b t g c", c=size)
     scales = rearrange(_filled(logs, size), "b (t c) g -> b t g c", c=size)
     ends = torch.cat([before.m[:, None], tops[..., -1]], 1)
     values = rearrange(_zeros(v, size), "b (t c) g e -> b t g c e", c=size)
     held = below(scales, ends[:, 1:, :, None]).exp()
-    kept = below(ends[:, :-1], ends[:, 1:]).exp()
     past = torch.ones(size, size, dtype=torch.bool, device=v.device).tril()
     near = below(torch.where(past, scales[..., None, :], -torch.inf), tops[..., None]).exp()
     far = below(ends[:, :-1, :, None], tops).exp()
@@ -66,18 +67,36 @@ def scan_scaled(
                           "b (t c) g j r -> b t g (j c) r", c=size)  # fmt: skip
         keys = rearrange(_zeros(keys, size), "b (t c) g r -> b t g c r", c=size)
         added = (keys * held[..., None]).transpose(-1, -2) @ what
-        sums = [first]
-        for run in range(runs):
-            sums.append(sums[-1] * kept[:, run, :, None, None] + added[:, run])
-        earlier = torch.stack(sums[:-1], 1)
+        earlier, last = running(added, ends, first)
         found = ((asked @ keys.transpose(-1, -2)) * near) @ what + (asked @ earlier) * far
-        return rearrange(found, "b t g (j c) e -> b (t c) (g j) e", c=size)[:, :n], sums[-1]
+        return rearrange(found, "b t g (j c) e -> b (t c) (g j) e", c=size)[:, :n], last
 
     numerator, s = part(q[0], k[0], values, before.s)
     ones = torch.ones_like(values[..., :1])
     divisor, z = part(q[1], k[1], ones, before.z[..., None])
     answer = numerator / torch.where(divisor == 0, 1.0, divisor)
     return answer, ScaledSums(s, z[..., 0], ends[:, -1])
+
+
+def running(added: Tensor, ends: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum before each chunk, relative to the scale at its start, and the sum after the last.
+
+    Args:
+        added: (b t g r e) what each chunk adds, relative to the scale at its end.
+        ends: (b t+1 g) the scale before each chunk, and after the last.
+        first: (b g r e) the sum before the first chunk.
+    """
+    found = []
+    for low in range(0, added.shape[1], TOGETHER):
+        some = added[:, low : low + TOGETHER]
+        then = ends[:, low + 1 : low + 1 + some.shape[1]]
+        past = torch.ones(then.shape[1], then.shape[1], dtype=torch.bool, device=then.device).tril()[..., None]
+        held = below(torch.where(past, then[:, None], -torch.inf), then[:, :, None]).exp()
+        carried = below(ends[:, low, None], then).exp()[..., None, None] * first[:, None]
+        after = torch.einsum("btsg,bsgre->btgre", held, some) + carried
+        found += [first[:, None], after[:, :-1]]
+        first = after[:, -1]
+    return torch.cat(found, 1), first
 
 
 def total_scaled(k: tuple[Tensor, Tensor], logs: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,6 +69,8 @@ def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
         change = moved(run, x, other).numpy()
     dead = sure & (change <= DEAD)
     foreign = ~most & (change > FOREIGN) & ~np.eye(n, dtype=bool)
+    if part.causal and subject.causal == "value":
+        foreign = np.tril(foreign)  # the future may choose there; that it is not read, the causal certificate says
     if dead.any():
         return _dead(subject, part, sure, dead)
     return _foreign(subject, part, foreign, change) if foreign.any() else _groups(subject, part, x, other)
