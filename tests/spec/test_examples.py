@@ -23,7 +23,7 @@ LAYERS = {
     "survey/reformer-enwik8.xc.yaml@tiny": 3, "beyond/router-over-memory.xc.yaml": 5,
 }  # fmt: skip
 LATER = {
-    "acme/nystrom", "axial", "axial-decoder", "compressive", "distill", "favor", "inducing", "lora", "nsga2", "pixels",
+    "acme/nystrom", "axial", "axial-decoder", "compressive", "distill", "favor", "inducing", "lora", "nsga2",
     "pooled-classify", "quantize", "relative", "routing", "rows", "sparse-transformer", "summary",
     "translate", "vectors",
 }  # fmt: skip
