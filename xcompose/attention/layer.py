@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from xcompose.attention.attend import attend
 from xcompose.attention.pattern import Pattern
 from xcompose.attention.reads import Axis, Read, Slots, Term
 from xcompose.attention.visible import Places, visible_matrix, visible_positions
-from xcompose.compose.parts import Memory, Position, Visible
+from xcompose.compose.parts import Memory, Position, Spans, Visible
 from xcompose.decode import cache
 from xcompose.decode.cache import times
 
@@ -105,17 +106,18 @@ class SoftmaxReads(nn.Module):
         position: turns queries and keys; its terms are in the groups.
         shape: key/value heads g, key width d, value width e.
         rows: which queries have to be answered, where not all have; no key is kept for others.
+        prefix: how many rows stand before the tokens.
     """
 
     def __init__(
         self, groups: Sequence[Group], memories: Mapping[str, Memory], position: Position, shape: tuple[int, int, int],
-        *, scale: float, causal: bool, dropout: float = 0.0, rows: Pattern | None = None,
+        *, scale: float, causal: bool, dropout: float = 0.0, rows: Pattern | None = None, prefix: int = 0,
     ):  # fmt: skip
         super().__init__()
         self.names = tuple(memories)
         self.memory = nn.ModuleList(memories.values())
         self.position, self.shape = position, shape
-        self.scale, self.causal, self.dropout = scale, causal, dropout
+        self.scale, self.causal, self.dropout, self.prefix = scale, causal, dropout, prefix
         self.groups = [
             group._replace(pattern=restricted(group.pattern, [m.tokens for m in memories.values()])) for group in groups
         ]
@@ -126,6 +128,8 @@ class SoftmaxReads(nn.Module):
         self.learned = any(pattern.learned for pattern in every)
         """Whether contents choose in some read; such a read knows whole sequences only."""
         self.patterns = nn.ModuleList(group.pattern for group in groups if isinstance(group.pattern, nn.Module))
+        self.weighing = [group.pattern if has_terms(group.pattern) else None for group in groups]
+        """Patterns of the groups with terms, which the rows of a recurrence get, too."""
 
     @property
     def memories(self) -> tuple[Memory, ...]:
@@ -139,7 +143,7 @@ class SoftmaxReads(nn.Module):
         Args:
             asking: of the queries, where they belong to some of the rows only.
         """
-        found = [m.slots(*self._input(m, k, v, x), axis) for m in self.memories]
+        found = [made_of_all(m, *self._input(m, k, v, x), axis) for m in self.memories]
         own = Slots(self._turned(k, axis.at), v, axis.at, log_weight=self._absent(k, axis), tags=axis.tags)
         tokens = [narrowed(own, group) for group in self.groups]
         y = self._answer(q, axis, tokens, self._ready([slots for slots, _ in found], project), asking)
@@ -190,9 +194,19 @@ class SoftmaxReads(nn.Module):
         return shapes
 
     def visible(self, n: int) -> tuple[Visible, ...]:
-        slots = [(m.pattern, m.spans(n)) for m in self.memories]
-        every = zip(self.groups, self.limits, strict=True)
-        return tuple(declared(limit, slots, n, self.causal, group.heads) for group, limit in every)
+        every = zip(self.groups, self.limits, self.weighing, strict=True)
+        return tuple(
+            declared(limit, self._declared_slots(weighing, n), n, self.causal, group.heads, self.prefix)
+            for group, limit, weighing in every
+        )
+
+    def _declared_slots(self, weighing: Pattern | None, n: int) -> list[tuple[Pattern, Places]]:
+        """Which slots of the memories may be read: of a recurrence's rows none that the terms of the pattern hide."""
+        found = []
+        for m in self.memories:
+            own = m.pattern if weighing is None or m.tokens is None else Intersection((m.pattern, weighing))
+            found.append((own, spans_of(m, n, self.prefix)))
+        return found
 
     def remember(self, k: Tensor, v: Tensor, x: Tensor, axis: Axis, project: Project) -> Remembered:
         """The slots of another sequence, as a state that queries of this one may `recall` again and again."""
@@ -226,7 +240,7 @@ class SoftmaxReads(nn.Module):
         # Where only the rows that count are asked for, patterns need not leave the others out.
         patterns = self.limits if asking is None else [group.pattern for group in self.groups]
         turned = self.position.turn(q, (asking or axis).positions(q.device), "query")
-        axis = self._with_lengths(asking or axis, axis.valid, q.shape[0])
+        axis = self._with_lengths(asking or axis, axis, q.shape[0])
         found = []
         for group, pattern, own in zip(self.groups, patterns, tokens, strict=True):
             sources = [] if group.pattern.empty else [("tokens", own, pattern.present())]
@@ -248,15 +262,14 @@ class SoftmaxReads(nn.Module):
         """What patterns with weights add to the training loss."""
         return [pattern.losses() for pattern in self.patterns]  # type: ignore[operator]
 
-    def _with_lengths(self, axis: Axis, valid: Tensor | None, batch: int) -> Axis:
+    def _with_lengths(self, axis: Axis, whole: Axis, batch: int) -> Axis:
         """The axis with the length of each sequence, where padding makes them differ and a pattern asks for it.
 
         Plans are made for one length, so positions become those of each sequence, and no plan is made.
         """
-        if self.causal or valid is None or not self.asks_for_length:
+        if self.causal or whole.valid is None or not self.asks_for_length:
             return axis
-        lengths = valid.sum(1)[:, None, None, None]
-        return replace(axis, at=times(axis, batch, valid.device), total=lengths)
+        return replace(axis, at=times(axis, batch, whole.valid.device), total=whole.lengths()[:, None, None, None])
 
     def _ready(self, found: Sequence[Slots], project: Project) -> list[Slots]:
         """Slots of memories with keys projected, where they are rows, and turned."""
@@ -283,17 +296,43 @@ class SoftmaxReads(nn.Module):
         return (x, x) if memory.level == "rows" else (k, v)
 
 
+def made_of_all(memory: Memory, k: Tensor, v: Tensor, axis: Axis) -> tuple[Slots, Mapping[str, Tensor]]:
+    """The slots of a memory over all rows, those before the tokens included.
+
+    A memory counts its rows from 0, wherever they stand; its slots are put where they belong here.
+    """
+    prefix = axis.prefix
+    if not prefix:
+        return memory.slots(k, v, axis)
+    total = None if axis.total is None else axis.total + prefix
+    slots, losses = memory.slots(k, v, replace(axis, at=range(axis.n), total=total))
+    at, start, end = (moved(place, -prefix) for place in (slots.at, slots.start, slots.end))
+    return replace(slots, at=at, start=start, end=end), losses
+
+
+def spans_of(memory: Memory, n: int, prefix: int) -> Spans:
+    """What the slots of a memory over n rows stand for, the first of them `prefix` before the tokens."""
+    return Spans(*(np.asarray(part) - prefix for part in memory.spans(n)))
+
+
+def moved(place: Any, by: int) -> Any:
+    """Places along the time line; one number for all is a slot that belongs to no position, and stays."""
+    if place is None or isinstance(place, int):
+        return place
+    return range(place.start + by, place.stop + by, place.step) if isinstance(place, range) else place + by
+
+
 def declared(
-    pattern: Pattern, memories: Sequence[tuple[Pattern, Places]], n: int, causal: bool, heads: slice
+    pattern: Pattern, memories: Sequence[tuple[Pattern, Places]], n: int, causal: bool, heads: slice, prefix: int = 0
 ) -> Visible:
-    """What a group of heads may read in a sequence of n: directly, or through slots that stand for positions.
+    """What a group of heads may read in a sequence of n rows: directly, or through slots that stand for positions.
 
     Where heads differ, what any of them may read. A slot that belongs to no position makes nothing visible.
     """
     count = heads.stop - heads.start
-    found = visible_matrix(pattern, n, causal, count).any(0)
+    found = visible_matrix(pattern, n, causal, count, prefix=prefix).any(0)
     for own, spans in memories:
-        found = found | visible_positions(own, n, causal, spans, count).any(0)
+        found = found | visible_positions(own, n, causal, spans, count, prefix).any(0)
     label = f"heads {heads.start}-{heads.stop - 1}" if count > 1 else f"head {heads.start}"
     return Visible(label, count, found, not any(one.learned for one in (pattern, *(own for own, _ in memories))))
 
@@ -309,6 +348,11 @@ def restricted(pattern: Pattern, by: Sequence[Pattern | None]) -> Pattern:
 def narrowed(slots: Slots, group: Group) -> Slots:
     """The slots as a group of heads reads them."""
     return replace(slots, k=group.of(slots.k), v=group.of(slots.v))
+
+
+def has_terms(pattern: Pattern) -> bool:
+    """Whether a pattern weighs what it allows."""
+    return type(pattern).terms is not Pattern.terms
 
 
 def merged(losses: Any) -> dict[str, Tensor]:
