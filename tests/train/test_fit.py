@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from xcompose_plugins.tasks.lm import Lm
 
 from tests.train.tiny import TINY, TinyModel, corpus, run, work
+from xcompose.compose.parts import AfterStep
 from xcompose.diagnostics import SpecError
 from xcompose.spec import Expectation, values
 from xcompose.train import learner
@@ -202,3 +203,35 @@ def test_the_learning_rate_follows_the_schedule(tmp_path: Path):
 
     expected = [(t + 1) / 4 if t < 4 else (1 + math.cos(math.pi * (t - 4) / 16)) / 2 for t in range(20)]
     assert rates == pytest.approx([TINY.lr * factor for factor in expected], abs=1e-15)
+
+
+class Counting(nn.Module, AfterStep):
+    """Says when it was called, and with what gradient mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls: list[tuple[bool, float]] = []
+        self.watched: nn.Parameter | None = None
+
+    def after_step(self) -> None:
+        assert self.watched is not None
+        self.calls.append((torch.is_grad_enabled(), self.watched.detach().abs().sum().item()))
+
+
+def test_modules_are_called_after_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made: list[Counting] = []
+
+    def with_counting(data: Path, settings: Any) -> Any:
+        found = work(data, settings)
+        counting = Counting()
+        object.__setattr__(counting, "watched", found.model.out.bias)
+        found.model.counting = counting
+        made.append(counting)
+        return found
+
+    monkeypatch.setattr("tests.train.tiny.work", with_counting)
+    run(tmp_path / "run", corpus(tmp_path), amount=4)
+
+    calls = made[0].calls
+    assert [mode for mode, _ in calls] == [False] * 4
+    assert len({value for _, value in calls}) == 4
