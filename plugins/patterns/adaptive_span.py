@@ -172,7 +172,7 @@ class SoftEnd(Term):
         exact = torch.promote_types(q.dtype, torch.float32)
         z, ramp = self.pattern.spans.to(exact)[:, None, None], self.pattern.ramp
         mask = ((ramp + z - (labels - 1)) / ramp).clamp(0, 1)
-        seen = mask > 0
+        seen = (mask > 0) & (labels <= self.pattern.size)
         return torch.where(seen, torch.where(seen, mask, 1).log(), -torch.inf).to(q.dtype)
 
 

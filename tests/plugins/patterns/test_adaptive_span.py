@@ -10,7 +10,7 @@ import pytest
 import torch
 from xcompose_plugins.patterns.adaptive_span import AdaptiveSpan, Behind
 
-from tests.plugins.helpers import attention, context, in_unison, mixer, pattern, ragged, rows, sizes
+from tests.plugins.helpers import attention, context, in_unison, mixer, part, pattern, ragged, rows, sizes
 from xcompose import build
 from xcompose.api import AfterStep, Axis, PartError, Point
 from xcompose.attention.counts import kept, pairs
@@ -36,7 +36,7 @@ def layer(**given):
     options = attention(pattern=pattern("adaptive-span", size=SIZE, ramp=RAMP, loss=0.7), heads=HEADS, **given)
     made = mixer(options, DIM)
     with torch.no_grad():
-        made.inner.groups[0].pattern.v.copy_(torch.tensor(SHARES))
+        made.inner.patterns[0].v.copy_(torch.tensor(SHARES))
     return made
 
 
@@ -284,6 +284,20 @@ def test_some_heads_of_a_layer_need_an_attention_of_their_own():
         mixer(attention(pattern=grouped, heads=HEADS), DIM)
 
     assert str(error.value) == "adaptive-span has a span for each of 3 heads and cannot serve 2 of them"
+
+
+def test_rows_of_earlier_segments_are_weighed_like_the_segment_s_own():
+    made, x = layer(), rows(2, N, DIM)
+    carried = layer(recurrence=part("recurrence", "segments", length=7, memory=SIZE))
+    carried.load_state_dict(made.state_dict())
+
+    found = carried.mix(x, Axis(range(N)))
+    with torch.no_grad():
+        stepped, _ = in_unison(carried, x, range(1, N))
+
+    assert torch.allclose(found.x, made.mix(x, Axis(range(N))).x, rtol=0, atol=1e-12)
+    assert torch.allclose(stepped, found.x, rtol=0, atol=1e-12)
+    assert carried.visible(N)[0].matrix.tolist() == made.visible(N)[0].matrix.tolist()
 
 
 def test_slots_that_stand_for_many_positions_keep_their_weight():
