@@ -6,10 +6,13 @@ import attrs
 import pytest
 
 from tests.compose.fakes import Mean, Nowhere, layer, model, node, registry, spec
+from xcompose.api import Component, Count, Part, option, options
 from xcompose.compose.build import plan_model
 from xcompose.compose.composer import Composer
 from xcompose.compose.parts import Context
-from xcompose.diagnostics import Diagnostic, Note, Span, SpecError
+from xcompose.diagnostics import Diagnostic, Note, PartError, Span, SpecError
+from xcompose.registry import Registry
+from xcompose.spec.model import Node, Record
 
 
 def findings(made) -> tuple[Diagnostic, ...]:
@@ -129,3 +132,102 @@ class TestLayersThatFollowEachOther:
         assert found.code == "XC032"
         assert found.message == "segments of 8 here, of 4 in an earlier layer"
         assert found.span == Span("made.xc.yaml", 8, 1, 8, 9)
+
+
+@options
+class Item:
+    """One item of a list."""
+
+    size: Count = option(at_least=1)
+    """How many."""
+    use: Part.mixer | None = option(None)
+    """What."""
+
+    def __attrs_post_init__(self):
+        if self.size > 9:
+            raise PartError("too many", label="nine are enough", option="size")
+
+
+@options
+class ListedOptions:
+    one: Item | None = option(None)
+    """An item."""
+    of: tuple[Item, ...] = option(())
+    """Items."""
+    named: dict[str, Item] | None = option(None)
+    """Items by name."""
+
+
+LISTED = Component(kind="mixer", name="listed", options=ListedOptions)
+
+
+class TestRecords:
+    def composer(self) -> Composer:
+        return Composer(Registry({**registry().by_name, **Registry.of([LISTED]).by_name}))
+
+    def listed(self, **values) -> Node:
+        place = Span("made.xc.yaml", 5, 1, 5, 9)
+        spans = {name: Span("made.xc.yaml", 6 + i, 1, 6 + i, 3) for i, name in enumerate(values)}
+        empty = {"one": None, "of": (), "named": None}
+        return Node("mixer", "listed", {**empty, **values}, place, "model.mixer", spans)
+
+    def test_a_mapping_becomes_an_object_of_its_class_wherever_it_stands(self):
+        inner = Record({"size": 3, "use": node("mixer", "mean")})
+        made = self.composer().options(self.listed(one=inner, of=({"size": 1, "use": None}, inner), named={"a": inner}))
+
+        assert (type(made.one), type(made.one.use).__name__) == (Item, "MeanOptions")
+        assert [item.size for item in made.of] == [1, 3]
+        assert made.named["a"] == made.one
+
+    def test_components_inside_a_record_are_known_to_the_composer(self):
+        composer = self.composer()
+        made = composer.options(self.listed(of=({"size": 1, "use": node("mixer", "mean", 7)},)))
+
+        written = composer.written(made.of[0].use)
+        assert written is not None
+        assert written.span == Span("made.xc.yaml", 7, 1, 7, 9)
+
+    @pytest.mark.parametrize(
+        ("values", "message", "label", "path", "line"),
+        [
+            (
+                {"of": (Record({"size": "wide", "use": None}),)},
+                "'listed' cannot take this 'of.0.size': str is not an instance of int", "", "of.0.size", 6,
+            ),
+            ({"of": (Record({"size": 1, "wide": 2}),)}, "'listed' has no option 'of.0.wide'", "", "of.0.wide", 6),
+            (
+                {"of": (Record({"size": 1}), Record({"size": 10}, spans={"size": Span("made.xc.yaml", 30, 1, 30, 2)}))},
+                "too many", "nine are enough", "of.1.size", 30,
+            ),
+            (
+                {"of": (Record({"size": 10}, span=Span("made.xc.yaml", 20, 1, 20, 2)),)},
+                "too many", "nine are enough", "of.0.size", 20,
+            ),
+            ({"named": {"a": {"size": 10}}}, "too many", "nine are enough", "named.a.size", 6),
+            ({"one": {"size": 10}}, "too many", "nine are enough", "one.size", 6),
+            (
+                {"one": {"size": 1, "use": node("mixer", "mean", 7, refuse="no")}},
+                "'mean' cannot take this 'refuse': str is not an instance of bool", "", ".refuse", 7,
+            ),
+        ],
+    )  # fmt: skip
+    def test_what_is_wrong_inside_is_located_inside(self, values, message, label, path, line):
+        with pytest.raises(SpecError) as caught:
+            self.composer().options(self.listed(**values))
+
+        (found,) = caught.value.diagnostics
+        assert (found.message, found.label) == (message, label)
+        assert found.path == (path if path.startswith(".") else f"model.mixer.{path}")
+        assert found.span is not None
+        assert found.span.line == line
+
+    def test_a_part_refuses_what_stands_inside_a_record(self):
+        composer = self.composer()
+        use = node("mixer", "mean", 9)
+        made = composer.options(self.listed(of=(Record({"size": 1, "use": use}, Span("made.xc.yaml", 8, 1, 8, 2)),)))
+
+        whole, inside = (composer.finding(made, PartError("no", option=o)) for o in ("of.0", "of.0.use"))
+
+        assert [(f.path, f.span and f.span.line) for f in (whole, inside)] == [
+            ("model.mixer.of.0", 8), ("model.mixer.of.0.use", 9),
+        ]  # fmt: skip

@@ -62,11 +62,12 @@ class Composer:
             at: where the record stands in the component: `of.1.`
         """
         before = len(findings.found)
-        hints = typing.get_type_hints(cls)
-        found = {
-            name: self._value(value, hints.get(name), node, f"{at}{name}", findings) for name, value in values.items()
-        }
-        for name, problem in _ill_typed(node.name, hints, found, at).items():
+        hints, found, sound = typing.get_type_hints(cls), {}, {}
+        for name, value in values.items():
+            known = len(findings.found)
+            found[name] = self._value(value, hints.get(name), node, f"{at}{name}", findings)
+            sound |= {name: found[name]} if len(findings.found) == known else {}
+        for name, problem in _ill_typed(node.name, hints, sound, at).items():
             findings.add(self._finding(node, PartError(problem, option=f"{at}{name}", code="XC030")))
         if len(findings.found) > before:
             return None
