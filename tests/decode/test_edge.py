@@ -42,6 +42,17 @@ class TestEdge:
         assert back[..., 0].tolist() == ((tokens + 100) * mask).tolist()
         assert back[..., 1].tolist() == (7 * mask).tolist()
 
+    @settings(max_examples=40, deadline=None)
+    @given(padded())
+    def test_rows_of_numbers_go_as_tokens_do(self, given):
+        tokens, mask = given
+        rows = torch.stack([tokens, -tokens, tokens * 2], -1).double()
+        packed, alike = gather(torch.where(mask[..., None], rows, torch.nan), mask), gather(tokens, mask)
+
+        assert packed.tokens[..., 1].tolist() == (-alike.tokens).tolist()
+        assert packed.valid.tolist() == alike.valid.tolist()
+        assert scatter(packed.tokens, packed)[..., 2].tolist() == (tokens * 2 * mask).tolist()
+
     def test_gradients_reach_each_token_once_and_padding_never(self):
         mask = torch.tensor([[False, True, False, True]])
         rows = torch.ones(1, 4, 2, dtype=torch.float64, requires_grad=True)

@@ -15,8 +15,10 @@ from xcompose.api import Branch, Residual
 C = 5
 
 
-def residual(name: str, branches: int = 2, norm: str = "layer", **options: Any) -> Residual:
-    composer, around = context(C, branches=branches)
+def residual(
+    name: str, branches: int = 2, norm: str = "layer", roles: tuple[str, ...] = (), **options: Any
+) -> Residual:
+    composer, around = context(C, branches=branches, roles=roles)
     around = attrs.evolve(around, norm=composer.options(node("norm", norm)))
     made = composer.build(composer.options(node("residual", name, **options)), around).double()
     with torch.no_grad():
