@@ -99,7 +99,7 @@ def _groups(subject: Subject, part: Part, x: Tensor, other: Tensor) -> Diagnosti
 def _of_heads(part: Part, x: Tensor, own: slice, heads: int) -> Tensor | None:
     """What some heads of a mixer answer, (b n width): their part of what its last linear layer gets.
 
-    None where the mixer does not end with a linear layer over its heads.
+    Zeros in rows that the mixer leaves to others. None where it does not end with a linear layer over its heads.
     """
     ran: list[tuple[Tensor, Tensor]] = []
 
@@ -114,10 +114,22 @@ def _of_heads(part: Part, x: Tensor, own: slice, heads: int) -> Tensor | None:
     finally:
         for handle in handles:
             handle.remove()
-    written = next((given for given, out in ran if out is answer), None)
-    if written is None or written.shape[-1] % heads:
+    found = [(given, rows) for given, out in ran if (rows := _written(out, answer)) is not None]
+    if not found or found[0][0].shape[-1] % heads:
         return None
-    return written.unflatten(-1, (heads, -1))[:, :, own].flatten(2)
+    mine = found[0][0].unflatten(-1, (heads, -1))[:, :, own].flatten(2)
+    whole = mine.new_zeros(*answer.shape[:2], mine.shape[-1])
+    whole[:, found[0][1]] = mine
+    return whole
+
+
+def _written(out: Tensor, answer: Tensor) -> Tensor | None:
+    """(n) bool: the rows of an answer (b n c) that a layer wrote, if it wrote all that are not zero."""
+    if out is answer:
+        return answer.new_ones(answer.shape[1], dtype=torch.bool)
+    rows = answer[0].abs().amax(-1) > 0
+    same = out.shape[1] == int(rows.sum()) and torch.equal(answer[:, rows], out)
+    return rows if same else None
 
 
 def _dead(subject: Subject, part: Part, sure: np.ndarray, dead: np.ndarray, where: str = "") -> Diagnostic:
