@@ -1,15 +1,18 @@
 """A learned row for each token, of full width or factorised.
 
 Maths    x_i = E[t_i] (W if a rank is written) + T[0];  after positions: layer-normalised if `norm`
-Shapes   tokens (b n);  E (v c) or (v r);  W (c r);  T (types c);  x (b n c)
-Cost     v c parameters, or v r + r c
-Limits   every token is of type 0: rows of other types are kept for weights trained elsewhere
+         with `prefix` g: x_i = G[g + i] for i = -g .. -1, without a position, normalised by a norm of their own
+Shapes   tokens (b n);  E (v c) or (v r);  W (c r);  T (types c);  G (g c);  x (b n c)
+Cost     v c parameters, or v r + r c;  g c for the rows before the tokens
+Limits   every token is of type 0: rows of other types are kept for weights trained elsewhere; rows before the tokens
+         are for encoders, which drop them at the end
 Paper    factorised: Lan et al., ALBERT, ICLR 2020, arXiv:1909.11942, s. 3.1; types and norm: Devlin et al., BERT,
-         arXiv:1810.04805, s. 3
+         arXiv:1810.04805, s. 3; rows before the tokens: Ainslie et al., ETC, EMNLP 2020, arXiv:2004.08483, s. 3.1
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from xcompose.api import Component, Context, Count, Embedding, hookimpl, option, options
@@ -25,6 +28,8 @@ class TokensOptions:
     """Whether rows are layer-normalised after positions were added."""
     types: Count | None = option(None, at_least=1)
     """Size of a table of token types; none if not written."""
+    prefix: Count = option(0)
+    """Learned rows before the tokens, the same for every text; in encoders."""
 
 
 class Tokens(Embedding):
@@ -34,6 +39,9 @@ class Tokens(Embedding):
         self.project = None if options.rank is None else nn.Linear(options.rank, context.dim)
         self.types = None if options.types is None else nn.Embedding(options.types, context.dim)
         self.norm = nn.LayerNorm(context.dim) if options.norm else None
+        self.prefix = options.prefix
+        self.first = nn.Embedding(options.prefix, context.dim) if options.prefix else None
+        self.first_norm = nn.LayerNorm(context.dim) if options.norm and options.prefix else None
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.tokens(tokens)
@@ -45,8 +53,15 @@ class Tokens(Embedding):
         widths = [*self.tokens.weight.shape, *([] if self.project is None else [self.project.out_features])]
         return " → ".join(str(width) for width in widths)
 
+    def front(self) -> Tensor:
+        return super().front() if self.first is None else self.first.weight
+
     def finish(self, x: Tensor) -> Tensor:
-        return x if self.norm is None else self.norm(x)
+        if self.norm is None:
+            return x
+        if self.first_norm is None:
+            return self.norm(x)
+        return torch.cat([self.first_norm(x[:, : self.prefix]), self.norm(x[:, self.prefix :])], 1)
 
     def table(self) -> nn.Parameter:
         return self.tokens.weight  # type: ignore[return-value]

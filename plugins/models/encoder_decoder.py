@@ -76,6 +76,7 @@ class EncoderDecoder(Model):
         findings = Findings()
         with findings:
             self.embedding = context.build(options.embedding)
+            self.refuse_prefix(options.embedding, context, findings)
         with findings:
             self.encoder = Side(options.encoder, attrs.evolve(context, causal="none"), cross=False)
         self.source_length = options.encoder.options["length"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from xcompose.attention.reads import Axis
 from xcompose.compose.findings import Findings
@@ -19,6 +21,7 @@ from xcompose.compose.parts import Causal, Context, Embedding, ModelOut, Output,
 from xcompose.compose.stack import Beside, Block, Stack, absent_as_zero
 from xcompose.decode.edge import gather, scatter
 from xcompose.decode.state import size_of_state
+from xcompose.diagnostics import PartError
 from xcompose.spec.model import Node, Spec
 
 
@@ -28,6 +31,8 @@ class Ran(NamedTuple):
     answer: Tensor
     """(b n ...), or (b ...) where the output answers for a whole sequence"""
     beside: Beside
+    prefix: Tensor | None = None
+    """(b g c) what became of the rows before the tokens"""
 
 
 class Model(nn.Module, ABC):
@@ -44,6 +49,8 @@ class Model(nn.Module, ABC):
     """Whether it needs a second sequence."""
     source_length: int | None = None
     """The longest source, where the spec states one."""
+    prefix: int = 0
+    """How many rows stand before the tokens inside."""
     embedding: Embedding
     output: Output
 
@@ -107,7 +114,8 @@ class Model(nn.Module, ABC):
         elif packed is not None:
             answer = answer * packed.mask.any(1).reshape(-1, *[1] * (answer.dim() - 1))
         new = None if state is None else self._next(state, axis, ran.beside.states)
-        return ModelOut(answer, new, {**first.losses, **ran.beside.losses}, {**first.stats, **ran.beside.stats})
+        losses, stats = {**first.losses, **ran.beside.losses}, {**first.stats, **ran.beside.stats}
+        return ModelOut(answer, new, losses, stats, ran.prefix)
 
     def _check(
         self,
@@ -228,14 +236,15 @@ class Model(nn.Module, ABC):
 
         Args:
             wanted: (k n) bool, in each of the k lines the rows that are asked about.
-            read: who reads whom in a layer, (n n) bool for n positions.
+            read: who reads whom in a layer, (m m) bool for m rows, those before the tokens included.
 
         Returns:
             (k n) bool.
         """
+        wanted = np.pad(wanted, ((0, 0), (self.prefix, 0)))
         for stack in reversed(self.decoding()):
             wanted = stack.trace(wanted, read)
-        return wanted
+        return wanted[:, self.prefix :]
 
     @property
     def layers(self) -> tuple[Block, ...]:
@@ -244,8 +253,44 @@ class Model(nn.Module, ABC):
 
     def embed(self, tokens: Tensor, axis: Axis, position: Position, dropout: nn.Dropout) -> Tensor:
         """What the model reads to rows (b n c), with positions, dropout, and zeros where there is no token."""
-        x = self.embedding.finish(position.embed(self.embedding(tokens), axis))
-        return absent_as_zero(dropout(x), axis)
+        return self.place(self.embedding(tokens), axis, position, dropout)
+
+    def place(self, x: Tensor, axis: Axis, position: Position, dropout: nn.Dropout) -> Tensor:
+        """The same for rows (b n c) that the embedding has made already.
+
+        Where `axis` has rows before the tokens, so has the result.
+        """
+        x = position.embed(x, _behind_prefix(axis))
+        if axis.prefix:
+            x = torch.cat([self.embedding.front().to(x.dtype).expand(x.shape[0], -1, -1), x], 1)
+        return absent_as_zero(dropout(self.embedding.finish(x)), axis)
+
+    def refuse_prefix(self, options: Any, context: Context, findings: Findings) -> None:
+        """Refuse an embedding (built from `options`) that puts rows before the tokens of a decoder."""
+        if self.embedding.prefix:
+            error = PartError(
+                f"a decoder cannot use embedding '{context.name(options)}' with rows before the tokens",
+                label="they read the whole text and every token reads them, so each token would read the future",
+                fixes=("prefix=0", "use it in an encoder"), option="prefix",
+            )  # fmt: skip
+            findings.add(context.finding(options, error))
+
+
+def _with_prefix(axis: Axis, prefix: int) -> Axis:
+    """The axis with rows before its tokens, which start at 0."""
+    if not prefix:
+        return axis
+    assert isinstance(axis.at, range), "a whole sequence stands at places known beforehand"
+    valid = axis.valid if axis.valid is None else functional.pad(axis.valid, (prefix, 0), value=True)
+    return replace(axis, at=range(-prefix, axis.at.stop), valid=valid)
+
+
+def _behind_prefix(axis: Axis) -> Axis:
+    """The axis of the tokens alone."""
+    if not axis.prefix:
+        return axis
+    valid = None if axis.valid is None else axis.valid[:, axis.prefix :]
+    return replace(axis, at=range(axis.n - axis.prefix), valid=valid)
 
 
 def _source_axis(x: Tensor, valid: Tensor | None) -> Axis:
@@ -272,18 +317,24 @@ class OneStackModel(Model):
         findings = Findings()
         with findings:
             self.embedding = context.build(options.embedding)
+            if self.decodes:
+                self.refuse_prefix(options.embedding, context, findings)
+            self.prefix = self.embedding.prefix
+            context = attrs.evolve(context, prefix=self.prefix)
         with findings:
             self.position: Position = context.build(options.position)
         self.dropout = nn.Dropout(options.dropout)
         with findings:
             self.stack = Stack(options.layers, attrs.evolve(context, causal=causal), options.norm)
         findings.settle()
-        self.output = context.build(output, dim=self.stack.width, table=self.embedding.table())
+        self.output = context.build(output, dim=self.stack.width, table=self.embedding.table(), prefix=0)
 
     def stacks(self) -> Mapping[str, Stack]:
         return {"": self.stack}
 
     def run(self, tokens: Tensor, axis: Axis, states: Mapping[str, Any] | None, source: Source | None) -> Ran:
-        x = self.embed(tokens, axis, self.position, self.dropout)
-        x, beside = self.stack(x, axis, states)
-        return Ran(self.output(x, axis), beside)
+        whole = _with_prefix(axis, self.prefix)
+        x = self.embed(tokens, whole, self.position, self.dropout)
+        x, beside = self.stack(x, whole, states)
+        front = x[:, : self.prefix] if self.prefix else None
+        return Ran(self.output(x[:, self.prefix :], axis), beside, front)

@@ -245,11 +245,18 @@ class Embedding(nn.Module, ABC):
     width: int | None = None
     """How many numbers it reads for each row; None: it reads tokens (b n) int64."""
 
+    prefix: int = 0
+    """How many rows it puts before the tokens (`front`); encoders only."""
+
     @abstractmethod
     def forward(self, tokens: Tensor) -> Tensor: ...
 
+    def front(self) -> Tensor:
+        """The rows (prefix c) that stand before the tokens of every sequence; no position is added to them."""
+        raise NotImplementedError(f"{type(self).__name__} says it has a prefix, but not which rows these are")
+
     def finish(self, x: Tensor) -> Tensor:
-        """What is done to the rows (b n c) after the positions were added."""
+        """What is done to the rows (b n c), those of the prefix first, after the positions were added."""
         return x
 
     def table(self) -> nn.Parameter | None:
@@ -287,6 +294,8 @@ class ModelOut(NamedTuple):
     state: State | None = None
     losses: Mapping[str, Tensor] = {}
     stats: Mapping[str, Tensor] = {}
+    prefix: Tensor | None = None
+    """(b g c) what an encoder made of the rows before the tokens, where it has such."""
 
 
 class Init(ABC):
