@@ -74,7 +74,7 @@ def draw(model: Model, path: Path, *, n: int | None = None, title: str = "") -> 
 def drawing(model: Model, *, n: int | None = None, title: str = "") -> Figure:
     """The picture of a model, as a figure."""
     name = title or (model.spec.name if model.spec is not None else "model")
-    return _Page(cards_of(model, n or telling_length(model))).drawn(name)
+    return _Page(cards_of(model, n or telling_length(model)), model.prefix).drawn(name)
 
 
 def telling_length(model: Model) -> int:
@@ -89,6 +89,7 @@ def telling_length(model: Model) -> int:
 def _least_share(model: Model, n: int) -> float:
     """How much of what it might read the sparsest layer does read."""
     kinds = {block.options["mixer"]: block.mixer for block in model.layers}
+    n = model.prefix + n
     all_pairs = n * n / 2 if model.decodes else n * n
     return min(_union(declared_by(mixer, n), n).sum() / all_pairs for mixer in kinds.values())
 
@@ -98,7 +99,7 @@ def cards_of(model: Model, n: int) -> tuple[Card, ...]:
     return tuple(
         attrs.evolve(card, mixer=said)
         for name, stack in model.stacks().items()
-        for card, said in zip(_cards(stack.blocks, n, name), mixers_of(model, name), strict=True)
+        for card, said in zip(_cards(stack.blocks, model.prefix + n, name), mixers_of(model, name), strict=True)
     )
 
 
@@ -147,8 +148,8 @@ def _union(groups: Sequence[Visible], n: int) -> np.ndarray:
 class _Page:
     """Lays cards out on a page; all measures in inches from the upper left corner."""
 
-    def __init__(self, cards: Sequence[Card]):
-        self.cards, self.n = cards, len(cards[0].depth)
+    def __init__(self, cards: Sequence[Card], prefix: int = 0):
+        self.cards, self.n, self.prefix = cards, len(cards[0].depth), prefix
         self.layers = int(max(card.depth.max() for card in cards))
         self.panels = 1 + max(len(card.groups) for card in cards)
         self.card = (self.panels * PANEL + (self.panels - 1) * GAP, TITLE + PANEL)
@@ -168,7 +169,8 @@ class _Page:
 
         self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
         self._text(MARGIN, 0.3, name, size=12, weight="bold")
-        said = f"A row for each query, a column for each key, {self.n} tokens; on the right, what has reached a row."
+        rows = f"{self.n} tokens" if not self.prefix else f"{self.prefix} prefix rows, {self.n - self.prefix} tokens"
+        said = f"A row for each query, a column for each key, {rows}; on the right, what has reached a row."
         self._text(MARGIN, 0.52, said, size=7, color="#555555")
         for number, card in enumerate(self.cards):
             row, column = divmod(number, self.columns)

@@ -61,10 +61,10 @@ def said(mixer: Mixer, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
-    n = subject.n
+    n = part.prefix + subject.n
     sure, most = declared(part, n)
-    run = alone(part, n)
-    x, other = rows(part, n, seed, torch.float64), rows(part, n, seed + 1, torch.float64)
+    run = alone(part, subject.n)
+    x, other = (rows(part, subject.n, seed + more, torch.float64) for more in (0, 1))
     with torch.no_grad():
         change = moved(run, x, other).numpy()
     dead = sure & (change <= DEAD)
@@ -80,7 +80,7 @@ def _groups(subject: Subject, part: Part, x: Tensor, other: Tensor) -> Diagnosti
     """Groups of heads, each by itself, so that none can hide behind another."""
     mixer = part.module
     assert isinstance(mixer, Mixer)
-    groups = mixer.visible(subject.n)
+    groups = mixer.visible(part.prefix + subject.n)
     first, heads = 0, sum(group.heads for group in groups)
     for group in groups:
         own = slice(first, first + group.heads)
@@ -110,7 +110,7 @@ def _of_heads(part: Part, x: Tensor, own: slice, heads: int) -> Tensor | None:
     handles = [module.register_forward_hook(note) for module in linear]
     try:
         with torch.no_grad():
-            answer = alone(part, x.shape[1])(x)
+            answer = alone(part, x.shape[1] - part.prefix)(x)
     finally:
         for handle in handles:
             handle.remove()

@@ -129,7 +129,7 @@ def _single(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
     Mixers whose contents decide who reads whom are left out: rounding may turn a decision.
     """
     mixer = part.module
-    if not isinstance(mixer, Mixer) or not (part.cross or all(g.exact for g in mixer.visible(subject.n))):
+    if not isinstance(mixer, Mixer) or not (part.cross or all(g.exact for g in mixer.visible(part.prefix + subject.n))):
         return None
     same = next(p for p in subject.parts(torch.float32) if p.place.key == part.place.key)
     results = []

@@ -40,6 +40,8 @@ def dead_parameters(subject: Subject, seed: int = 0) -> list[str]:
     model.zero_grad(set_to_none=True)
     out = subject.call(model, subject.tokens(2, seed))
     loss = (last_axis(out.logits) * _directions(out.logits, seed)).sum() + sum(out.losses.values())
+    if out.prefix is not None:
+        loss = loss + (out.prefix * _directions(out.prefix, seed)).sum()
     loss.backward()
     dead = [n for n, p in model.named_parameters() if p.requires_grad and not _alive(p)]
     model.zero_grad(set_to_none=True)

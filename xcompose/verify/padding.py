@@ -30,7 +30,7 @@ def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
     """A mixer gets rows right-padded, absent ones zeroed; it must not notice how many there are."""
     n, real = subject.n, _lengths(subject.n)
     x = rows(part, n, seed, torch.float64, batch=len(real))
-    valid = torch.arange(n) < torch.tensor(real)[:, None]
+    valid = torch.arange(-part.prefix, n) < torch.tensor(real)[:, None]
     padded = torch.where(valid[..., None], x, 0.0)
     assert isinstance(part.module, Mixer)
     axis = _with_valid(part, n, valid)
@@ -41,8 +41,8 @@ def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
             continue
         one = source_of(part, 1, subject.elsewhere, x.dtype)
         with torch.no_grad():
-            lone = part.module(x[row : row + 1, :length], axis_of(part, length), None, one).x
-        change = distance(out[row : row + 1, :length], lone)
+            lone = part.module(x[row : row + 1, : part.prefix + length], axis_of(part, length), None, one).x
+        change = distance(out[row : row + 1, : part.prefix + length], lone)
         if change > TOLERANCE:
             return _finding(subject, part, f"right padding to {n}", length, change)
     return None

@@ -285,7 +285,7 @@ def subject_of(spec: Spec, planned: Any, n: int, checker: Checker, reference: st
         quiet=lambda seed: build_model(quiet, seed=seed, registry=checker.registry, device="cpu", dtype=torch.float32),
         n=n, vocab=planned.vocab, dim=planned.dim, causal=spec.model.options["causal"] if planned.decodes else "none",
         name=spec.name, node=spec.model, source=source_of(planned, n),
-        width=planned.inputs.width,
+        width=planned.inputs.width, prefix=planned.prefix,
         again=f"xcompose check {reference}{overrides} --seed {checker.seed}", cache={"key": (spec.model, spec.addons)},
     )  # fmt: skip
 

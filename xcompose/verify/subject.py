@@ -61,6 +61,8 @@ class Part:
     """Width of the rows that it gets."""
     cross: bool = False
     """Whether it reads another sequence."""
+    prefix: int = 0
+    """How many rows before the tokens it gets, too."""
 
 
 @attrs.frozen(eq=False)
@@ -88,6 +90,8 @@ class Subject:
     """Length of the other sequence; 0 where the model has none."""
     width: int | None = None
     """Numbers in a row of what the model reads; None: it reads tokens."""
+    prefix: int = 0
+    """How many rows the model puts before its tokens."""
     quiet: Callable[[int], nn.Module] | None = None
     """As `build`, without dropout; None where there is none."""
     cache: dict[Any, Any] = attrs.field(factory=dict, repr=False)
@@ -189,7 +193,8 @@ def parts_of(model: nn.Module, subject: Subject) -> Iterator[Part]:
             place = _inside(places[outer], len(before), module)
         places[path] = place
         causal = subject.causal != "none" and not any(path.startswith(f"{around}.") for around in looking_ahead)
-        yield Part(module, path, place, causal=causal, dim=widths[module], cross=cross)
+        prefix = subject.prefix if kind == "mixer" and place.layer is not None and not cross else 0
+        yield Part(module, path, place, causal=causal, dim=widths[module], cross=cross, prefix=prefix)
 
 
 def outermost(parts: Iterable[Part]) -> list[Part]:
@@ -293,14 +298,14 @@ def _distinct(parts: Iterator[Part]) -> Iterator[Part]:
 
 
 def rows(part: Part, n: int, seed: int, dtype: Dtype, *, batch: int = 1) -> Tensor:
-    """(b n c) random rows for a part."""
+    """(b n c) random rows for a part; more of them where it gets rows before the tokens."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, n, part.dim, generator=generator, dtype=torch.float64).to(dtype)
+    return torch.randn(batch, part.prefix + n, part.dim, generator=generator, dtype=torch.float64).to(dtype)
 
 
 def axis_of(part: Part, n: int) -> Axis:
-    """The axis of n rows as the model would give it: an encoder sees the length, a decoder does not."""
-    return Axis(at=range(n), total=None if part.causal else n)
+    """The axis of n tokens as the model would give it: an encoder sees the length, a decoder does not."""
+    return Axis(at=range(-part.prefix, n), total=None if part.causal else n)
 
 
 def source_of(part: Part, batch: int, m: int, dtype: Dtype) -> Source | None:
