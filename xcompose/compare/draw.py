@@ -169,7 +169,7 @@ class _Page:
 
         self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
         self._text(MARGIN, 0.3, name, size=12, weight="bold")
-        rows = f"{self.n} tokens" if not self.prefix else f"{self.prefix} prefix rows, {self.n - self.prefix} tokens"
+        rows = f"{self.prefix} + {self.n - self.prefix} tokens" if self.prefix else f"{self.n} tokens"
         said = f"A row for each query, a column for each key, {rows}; on the right, what has reached a row."
         self._text(MARGIN, 0.52, said, size=7, color="#555555")
         for number, card in enumerate(self.cards):
