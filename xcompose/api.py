@@ -30,6 +30,7 @@ from xcompose.diagnostics import PartError as PartError
 from xcompose.hookspecs import hookimpl as hookimpl
 from xcompose.registry.component import Component as Component
 from xcompose.schema import AnyValue as AnyValue
+from xcompose.schema import Blocks as Blocks
 from xcompose.schema import Budget as Budget
 from xcompose.schema import Count as Count
 from xcompose.schema import Layers as Layers
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from xcompose.attention.rows import asks_keys as asks_keys
     from xcompose.attention.rows import chosen as chosen
     from xcompose.attention.rows import has_rows as has_rows
+    from xcompose.attention.rows import one_piece as one_piece
     from xcompose.attention.rows import only_rows as only_rows
     from xcompose.compose.activations import Activation as Activation
     from xcompose.compose.activations import activation as activation
@@ -106,10 +108,12 @@ if TYPE_CHECKING:
     from xcompose.compose.projections import Projections as Projections
     from xcompose.compose.stack import Beside as Beside
     from xcompose.compose.stack import Block as Block
+    from xcompose.compose.stack import Piece as Piece
     from xcompose.compose.stack import Stack as Stack
     from xcompose.compose.tasks import Batch as Batch
     from xcompose.compose.tasks import OptimizerFactory as OptimizerFactory
     from xcompose.compose.tasks import ScheduleFunction as ScheduleFunction
+    from xcompose.compose.tasks import Shown as Shown
     from xcompose.compose.tasks import Splits as Splits
     from xcompose.compose.tasks import Task as Task
     from xcompose.compose.tasks import check_logits as check_logits
@@ -119,14 +123,18 @@ if TYPE_CHECKING:
     from xcompose.decode.cache import kept as kept
     from xcompose.decode.pack import fill_rows as fill_rows
     from xcompose.decode.pack import pack as pack
+    from xcompose.decode.pack import take_rows as take_rows
     from xcompose.train.corpus import ByteCorpus as ByteCorpus
     from xcompose.train.corpus import read_corpus as read_corpus
     from xcompose.train.corpus import unigram_bits as unigram_bits
     from xcompose.train.images import ImageCorpus as ImageCorpus
+    from xcompose.train.images import as_images as as_images
     from xcompose.train.images import as_sequences as as_sequences
     from xcompose.train.images import read_images as read_images
     from xcompose.train.labelled import LabelledCorpus as LabelledCorpus
     from xcompose.train.labelled import read_labelled as read_labelled
+    from xcompose.train.png import png as png
+    from xcompose.train.png import side_by_side as side_by_side
     from xcompose.train.windows import Windows as Windows
 
 _LAZY = {
@@ -136,9 +144,9 @@ _LAZY = {
     "xcompose.attention.kernel": ("KernelSums",),
     "xcompose.attention.layer": ("SoftmaxReads", "head_groups", "spans_of"),
     "xcompose.decode.cache": ("append", "drop", "empty_cache", "kept"),
-    "xcompose.decode.pack": ("fill_rows", "pack"),
+    "xcompose.decode.pack": ("fill_rows", "pack", "take_rows"),
     "xcompose.attention.reads": ("BEFORE_TIME", "Axis", "Read", "Score", "Slots", "Term"),
-    "xcompose.attention.rows": ("Asked", "asks_keys", "chosen", "has_rows", "only_rows"),
+    "xcompose.attention.rows": ("Asked", "asks_keys", "chosen", "has_rows", "one_piece", "only_rows"),
     "xcompose.compose.activations": ("Activation", "activation"),
     "xcompose.compose.blockwise": ("BlockMemory", "with_null"),
     "xcompose.compose.combine": ("SideBySide", "numbered"),
@@ -152,10 +160,13 @@ _LAZY = {
         "Norm", "Output", "Position", "Residual", "Source", "Spans", "State", "Visible",
     ),
     "xcompose.compose.projections": ("Projections",),
-    "xcompose.compose.stack": ("Beside", "Block", "Stack"),
-    "xcompose.compose.tasks": ("Batch", "OptimizerFactory", "ScheduleFunction", "Splits", "Task", "check_logits"),
+    "xcompose.compose.stack": ("Beside", "Block", "Piece", "Stack"),
+    "xcompose.compose.tasks": (
+        "Batch", "OptimizerFactory", "ScheduleFunction", "Shown", "Splits", "Task", "check_logits",
+    ),
     "xcompose.train.corpus": ("ByteCorpus", "read_corpus", "unigram_bits"),
-    "xcompose.train.images": ("ImageCorpus", "as_sequences", "read_images"),
+    "xcompose.train.images": ("ImageCorpus", "as_images", "as_sequences", "read_images"),
+    "xcompose.train.png": ("png", "side_by_side"),
     "xcompose.train.labelled": ("LabelledCorpus", "read_labelled"),
     "xcompose.train.windows": ("Windows",),
 }  # fmt: skip

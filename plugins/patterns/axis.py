@@ -4,7 +4,7 @@ Maths    S_i = {j : x_b(j) = x_b(i) for every axis b but a};  in a decoder also 
          x_b(i) is coordinate b of position i on the model's grid, counted from 0, the last axis fastest
 Shapes   q (b n h d), k (b m g d);  one sequence that fills a grid, or the beginning of one
 Cost     n N_a pairs per head, N_a the side of axis a; all D axes of a grid of equal sides take D n^(1 + 1/D)
-         n (N_a + 1) / 2 in a decoder; the cache keeps the lines along a that are not yet complete
+         n (N_a + 1) / 2 in a decoder; the cache keeps the lines along a that are not yet complete, for axis 0 all
 Limits   one axis alone never leaves its line: a sum of mixers, axis(0) | axis(1), or layers in turn join them
          in a decoder one layer over the column and one over the row do not see what lies above and to the right:
          the model type `axial-decoder` does
@@ -21,6 +21,7 @@ import attrs
 import numpy as np
 
 from xcompose.api import (
+    NEVER,
     Component,
     Context,
     Count,
@@ -112,6 +113,9 @@ class Lines(Pattern):
         return Steady(1 if self.along == 0 else self.stride * self.grid.sides[self.along])
 
     def last_reader(self, at: Any) -> Any:
+        if self.along == 0:
+            # Row after row may be added to a grid, as far as this rule goes.
+            return at * 0 + NEVER
         end = list(self.grid.coordinates(at))
         end[self.along] = end[self.along] * 0 + self.grid.sides[self.along] - 1
         return self.grid.index(tuple(end))

@@ -129,7 +129,8 @@ def _unlike(model: Model) -> list[Mixer]:
     found: list[tuple[Any, Mixer]] = []
     for stack in model.decoding():
         for block in stack.blocks:
-            if all(options != block.options["mixer"] for options, _ in found):
+            new = all(options != block.options["mixer"] for options, _ in found)
+            if new and "mixer" in block.remembering:
                 found.append((block.options["mixer"], block.mixer))
     return [mixer for _, mixer in found]
 
@@ -193,7 +194,7 @@ class _Describer:
         self.counted |= owned
         norms = [Row("norm", self._spelled(layer, "norm"), "", _size(m)) for m in _norms(block)]
         each = len(norms) == len(block.roles)
-        choices = _choices(self.model, stack, block) if self.explain else {}
+        choices = _choices(self.model, block) if self.explain else {}
         rows: list[Row] = []
         for place, role in enumerate(block.roles):
             mine = [norms[place]] if each else norms if place == 0 else []
@@ -263,12 +264,11 @@ def _same(some: Sequence[Repeat], others: Sequence[Repeat]) -> bool:
     return [(r.rows, r.title, r.residual) for r in some] == [(r.rows, r.title, r.residual) for r in others]
 
 
-def _choices(model: Model, stack: Stack, block: Block) -> dict[str, tuple[Choice, ...]]:
+def _choices(model: Model, block: Block) -> dict[str, tuple[Choice, ...]]:
     """Which executor each read of a layer's mixers gets."""
-    n = model.options.length or SHOWN_AT
-    decodes = any(stack is one for one in model.decoding()) and model.decodes
+    n = block.piece or model.options.length or SHOWN_AT
     x = model.like(1).new_empty(1, n, model.dim)
-    axis = Axis(range(n), total=None if decodes else n)
+    axis = Axis(range(n), total=n if block.causal == "none" else None)
     source = Source(x, Axis(range(n), total=n, clock="source"))
     parts = {"mixer": (block.mixer, None), "cross": (block.cross, source)}
     return {role: _listen(mixer, x, axis, other) for role, (mixer, other) in parts.items() if mixer is not None}

@@ -107,13 +107,24 @@ def _on_grids(model: Any, spec: Spec | None) -> Growths | None:
     found = {}
     for scale in (2 ** (doubled - 1), 2**doubled):
         grid = tuple(side * scale for side in sides)
-        options = {**spec.model.options, "grid": grid, "length": prod(grid)}
         try:
-            found[prod(grid)] = plan_model(attrs.evolve(spec, model=attrs.evolve(spec.model, options=options)))
+            found[prod(grid)] = plan_model(attrs.evolve(spec, model=_on_grid(spec.model, grid)))
         except SpecError:
             return None
     here = Growths(model, tuple(found), sized=found)
     return here if all(here.takes(n) for n in found) else None
+
+
+def _on_grid(node: Node, grid: tuple[int, ...]) -> Node:
+    """The same model on another grid, its sections that shared the old one too."""
+    new = {"grid": grid, "length": prod(grid)}
+    sections = {name: value for name, value in node.options.items() if isinstance(value, Section)}
+    moved = {
+        name: attrs.evolve(section, options={**section.options, **new})
+        for name, section in sections.items()
+        if section.options.get("grid") == node.options["grid"]
+    }
+    return attrs.evolve(node, options={**node.options, **moved, **new})
 
 
 def _without_length(model: Any, spec: Spec | None) -> Any:
