@@ -16,6 +16,7 @@ from xcompose_plugins.patterns.window import Window
 
 from xcompose.api import DependsOnLength, Difference, Gather, Intersection, Pattern, Point, Run, Union
 from xcompose.attention.counts import kept, pairs, tile_pairs
+from xcompose.attention.tiles import Layout
 
 PATTERNS = (
     Dense(), Nothing(), Window(size=3), Window(size=2, dilation=3), Blocks(size=4), Blocks(size=5, back=1, ahead=1),
@@ -116,3 +117,13 @@ def test_a_run_whose_tiles_do_not_move_together_is_counted_tile_by_tile():
 
     assert pairs(Stairs(), 24, causal=True) == 24 * 25 // 2
     assert pairs(Stairs(), 24, causal=False) == 24**2
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_slots_that_stand_for_spans_are_read_in_the_tiles_of_their_pattern(causal):
+    n, near = 6000, Window(size=8)
+    slots, starts = range(2, n, 3), range(0, n - 2, 3)
+
+    found = Layout(near, range(n), slots, starts, None, causal, None if causal else n).pairs()
+
+    assert found < 40 * n

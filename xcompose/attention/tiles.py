@@ -72,7 +72,7 @@ class Layout:
 
     def covers(self) -> tuple[Covered, ...]:
         """The tiles that the pattern asks for, and of which positions each of them speaks."""
-        if self.start is None and self.end is None:
+        if self.end is None:  # a slot's span ends where it stands, so the tiles of tokens serve it, too
             return covers_of(self.pattern, self.queries, self.at, self.causal, self.total)
         every = Run(
             count=1, rows=len(self.queries), cols=len(self.at), q_start=self.queries.start, q_step=0,
