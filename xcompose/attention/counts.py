@@ -11,6 +11,7 @@ import numpy as np
 
 from xcompose.attention.pattern import Gather, Pattern, Point, Predicate, Run
 from xcompose.attention.prefix import covers_of
+from xcompose.attention.visible import Places, visible_matrix
 
 PIECE = 2**22
 """Pairs that are looked at in one go."""
@@ -34,6 +35,16 @@ def pairs(pattern: Pattern, n: int, causal: bool, prefix: int = 0) -> int:
         else:
             found += _in_run(tile, n, causal, total)
     return found
+
+
+def slot_pairs(pattern: Pattern, slots: Places, n: int, causal: bool) -> int:
+    """Pairs (query, slot) in a sequence of n tokens, for one head. Looks at every pair, so it is for short texts.
+
+    Args:
+        pattern: which of the slots a query may read.
+        slots: the spans they stand for.
+    """
+    return int(visible_matrix(pattern, n, causal, slots=slots).sum())
 
 
 def tile_pairs(pattern: Pattern, n: int, causal: bool) -> int:
