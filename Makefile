@@ -6,13 +6,15 @@ STAMP := .venv/.installed
 ORACLES := .venv-oracles/bin
 ORACLES_STAMP := .venv-oracles/.installed
 
-.PHONY: help quickstart test test-slow oracles test-oracles lint format clean
+.PHONY: help quickstart test test-slow oracles test-oracles docs learning lint format clean
 
 help:
 	@echo "make quickstart    check, train, generate and compare: about five minutes"
 	@echo "make test          the tests"
 	@echo "make test-slow     the tests that take longer, too"
 	@echo "make test-oracles  comparisons with other implementations, in an environment of their own"
+	@echo "make docs          count the page about complexity anew: some minutes"
+	@echo "make learning      train small variants that the page about learning lacks: a minute each"
 	@echo "make lint          ruff and pyright"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -43,6 +45,12 @@ oracles: $(ORACLES_STAMP)
 
 test-oracles: oracles
 	@$(ORACLES)/python -m pytest -n 2 tests/oracles
+
+docs: $(STAMP)
+	@$(BIN)/python docs/tools/complexity_page.py
+
+learning: $(STAMP)
+	@$(BIN)/python docs/tools/learning_page.py
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
