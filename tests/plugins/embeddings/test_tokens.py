@@ -34,6 +34,8 @@ class TestTokens:
         ranked = built("embedding", "tokens", C, rank=2, types=3, norm=True)
         assert sum(p.numel() for p in ranked.parameters()) == V * 2 + (2 * C + C) + 3 * C + 2 * C
         assert ranked.extra_repr() == "17 → 2 → 5"
+        prefixed = built("embedding", "tokens", C, prefix=3, norm=True)
+        assert sum(p.numel() for p in prefixed.parameters()) == V * C + 3 * C + 4 * C
 
     def test_the_norm_comes_after_positions(self):
         keys = {"type": "encoder", "dim": 12, "heads": 2, "layers": 1, "length": 9, "position": "learned"}
