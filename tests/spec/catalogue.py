@@ -32,7 +32,7 @@ from xcompose.spec.catalogue import Catalogue
 class RowsGroup:
     """One group of queries and what answers them."""
 
-    rows: Text | None = option(None)
+    rows: Part.pattern | None = option(None)
     """Which queries; the others if not written."""
     use: Part.mixer = option()
     """What answers them."""
@@ -111,6 +111,7 @@ PATTERNS = [
     part("pattern", "window", main("size", Length), given("dilation", Count, 1, at_least=1)),
     part("pattern", "blocks", main("size", Length, at_least=1), given("back", Count, 0), given("ahead", Count, 0)),
     part("pattern", "strided", main("stride", Count, at_least=1)),
+    part("pattern", "first", main("size", Count)),
     part("pattern", "global", main("first", Count, 0), given("last", Count, 0)),
     part("pattern", "random", main("count", Count), given("block", Count, 1), given("seed", Count, 0)),
     part("pattern", "summary", main("block", Count), given("last", Count),
@@ -156,7 +157,7 @@ RECURRENCES = [
 POSITIONS = [
     part("position", "none"), part("position", "rotary", also=("rope",)), part("position", "learned"),
     part("position", "sinusoidal"), part("position", "transformer-xl", given("clamp", Length | None, None)),
-    part("position", "relative", given("clip", Count | None, None), given("values", bool, False)),
+    part("position", "relative", main("clip", Count), given("per_head", bool, True)),
     part("position", "axial", given("shape", tuple[Length, ...] | None, None),
          given("dims", tuple[Count, ...] | None, None), given("join", Literal["sum", "concat"], "concat")),
     part("position", "all", main("of", tuple[Part.position, ...])),

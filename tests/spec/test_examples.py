@@ -24,7 +24,7 @@ LAYERS = {
 }  # fmt: skip
 LATER = {
     "acme/nystrom", "axial", "axial-decoder", "compressive", "distill", "favor", "inducing", "lora", "nsga2",
-    "pooled-classify", "quantize", "relative", "routing", "rows", "sparse-transformer", "summary",
+    "pooled-classify", "quantize", "routing", "sparse-transformer", "summary",
     "translate", "vectors",
 }  # fmt: skip
 """Components of the examples that come later."""
