@@ -51,7 +51,8 @@ class Tokens(Embedding):
 
     def extra_repr(self) -> str:
         widths = [*self.tokens.weight.shape, *([] if self.project is None else [self.project.out_features])]
-        return " → ".join(str(width) for width in widths)
+        before = f", {self.prefix} rows before" if self.prefix else ""
+        return " → ".join(str(width) for width in widths) + before
 
     def front(self) -> Tensor:
         return super().front() if self.first is None else self.first.weight

@@ -20,6 +20,8 @@ B, H, D, G, N = 2, 2, 5, 3, 101
 ALL = {
     **PATTERNS,
     "prefix": Prefix(),
+    "keys": Prefix(side="keys"),
+    "tokens": Difference((Everything(), Prefix(side="keys"))),
     "etc": Union((PATTERNS["window"], Prefix())),
     "pieces": Difference((PATTERNS["window"], Prefix())),
     "only": Intersection((Prefix(), Everything())),

@@ -36,6 +36,7 @@ class TestTokens:
         assert ranked.extra_repr() == "17 → 2 → 5"
         prefixed = built("embedding", "tokens", C, prefix=3, norm=True)
         assert sum(p.numel() for p in prefixed.parameters()) == V * C + 3 * C + 4 * C
+        assert prefixed.extra_repr() == "17 → 5, 3 rows before"
 
     def test_the_norm_comes_after_positions(self):
         keys = {"type": "encoder", "dim": 12, "heads": 2, "layers": 1, "length": 9, "position": "learned"}

@@ -24,6 +24,19 @@ def test_every_pair_with_a_prefix_row():
     assert found.tolist() == [[i < 3 or j < 3 for j in range(11)] for i in range(11)]
 
 
+def test_one_side():
+    keys = visible_matrix(Prefix(side="keys"), 11, False, prefix=3)[0]
+    queries = visible_matrix(Prefix(side="queries"), 11, False, prefix=3)[0]
+
+    assert keys.tolist() == [[j < 3 for j in range(11)] for _ in range(11)]
+    assert queries.tolist() == keys.T.tolist()
+    for n in (1, 2, 13):
+        owes(Prefix(side="keys"), n, lambda i, j: False)
+        owes(Prefix(side="queries"), n, lambda i, j: False)
+    assert pairs(Prefix(side="keys"), 37, False, prefix=5) == 5 * 42
+    assert pairs(Difference((Dense(), Prefix(side="keys"))), 37, False, prefix=5) == 42 * 37
+
+
 @pytest.mark.parametrize(("n", "g", "radius"), [(2, 1, 1), (31, 5, 3), (101, 7, 37), (97, 64, 96), (1, 2, 0)])
 def test_etc_has_the_pairs_of_its_closed_form(n, g, radius):
     """n_g^2 + 2 n_g n_l + n_l (2 R + 1) - R (R + 1), for R < n_l."""
