@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
@@ -25,19 +26,23 @@ from xcompose.api import (
     Context,
     ImageCorpus,
     PartError,
+    Shown,
     Splits,
     Task,
     Text,
+    as_images,
     as_sequences,
     check_logits,
     hookimpl,
     option,
     options,
+    png,
     read_images,
+    side_by_side,
     unigram_bits,
 )
 
-VALUES = 256
+VALUES, COLOURS = 256, 3
 START = 0
 """What stands where no pixel is yet; its place tells it from a black pixel."""
 
@@ -48,6 +53,8 @@ class PixelsOptions:
 
     data: Text = option("images", main=True)
     """Name of the images; the files come by `--data`."""
+    colour: bool = option(False)
+    """Whether images must be in colour; drawn ones then are. Otherwise any will do, and drawn ones are grey."""
 
 
 class Images(Dataset[Any]):
@@ -67,6 +74,7 @@ class Pixels(Task):
     """Predict the next pixel."""
 
     metric = "bits_per_dim"
+    unit = "pixels"
 
     def __init__(self, options: PixelsOptions, context: Context):
         if context.causal == "none":
@@ -100,6 +108,12 @@ class Pixels(Task):
                 code="XC041",
             )
         self.corpus = read_images(self.options.data, data)
+        channels = self.corpus.train.shape[-1]
+        if self.options.colour and channels != COLOURS:
+            raise PartError(
+                f"task 'pixels' is to be in colour, the images have {channels} value for a pixel",
+                fixes=("colour=false",), option="colour",
+            )  # fmt: skip
         train, valid = (as_sequences(side, self.grid) for side in (self.corpus.train, self.corpus.valid))
         self.bits = unigram_bits(train.flatten())
         return Splits(Images(train), Images(valid))
@@ -115,6 +129,16 @@ class Pixels(Task):
         if self.corpus is not None:
             yield self.corpus.describe()
             yield f"bits per dim without any context: {self.bits:.2f}"
+
+    def shown(self) -> Shown:
+        channels = COLOURS if self.options.colour else 1
+        return Shown(
+            opening=torch.tensor([START]),
+            steps=self.grid.size,
+            what=f"images of {' x '.join(map(str, self.grid.sides))}",
+            suffix=".png",
+            write=lambda tokens: png(side_by_side(as_images(tokens, self.grid, channels))),
+        )
 
 
 @hookimpl

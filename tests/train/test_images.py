@@ -13,7 +13,7 @@ from xcompose.attention.grid import Grid
 from xcompose.diagnostics import SpecError
 from xcompose.train import images
 from xcompose.train.corpus import unigram_bits
-from xcompose.train.images import as_sequences, read_images
+from xcompose.train.images import as_images, as_sequences, read_images
 
 FORMATS = "MNIST's idx3-ubyte files or CIFAR-10's .bin files, plain, .gz or .xz"
 PACKERS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}
@@ -121,7 +121,10 @@ TOP = "\n --> task.data\n  = fix: "
             f"error[XC086]: '{{}}' is not made of CIFAR-10's records of 3,073 bytes: it holds 3,072 bytes{TOP}"
             f"give {FORMATS}",
         ),
-        ("a-idx3-ubyte", idx(1, 2, 2), f"error[XC085]: '{{}}' holds too few images to hold some out: 1{TOP}give more images"),
+        (
+            "a-idx3-ubyte", idx(1, 2, 2),
+            f"error[XC085]: '{{}}' holds too few images to hold some out: 1{TOP}give more images",
+        ),
     ],
 )  # fmt: skip
 def test_files_of_another_kind_are_refused(tmp_path: Path, name, data, said):
@@ -198,6 +201,16 @@ def test_averages_of_colours_stay_colours():
     image = torch.stack([torch.full((4, 6), value, dtype=torch.uint8) for value in (3, 50, 200)], -1)[None]
 
     assert as_sequences(image, Grid((2, 6))).tolist() == [[3, 50, 200] * 4]
+
+
+@pytest.mark.parametrize(
+    ("grid", "channels"), [(Grid((4, 6), (2, 2)), 1), (Grid((4, 6), (2, 3)), 3), (Grid((4, 2, 3)), 3), (Grid((24,)), 1)]
+)
+def test_sequences_become_images_again(grid, channels):
+    height = grid.sides[0] if len(grid.sides) > 1 else 1
+    images = torch.randint(256, (5, height, 24 // height // channels, channels), dtype=torch.uint8)
+
+    assert torch.equal(as_images(as_sequences(images, grid), grid, channels), images)
 
 
 @pytest.mark.parametrize(

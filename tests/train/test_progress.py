@@ -34,6 +34,7 @@ def test_on_a_terminal_there_is_a_bar():
 
 def test_speeds_are_readable():
     assert [rate(v) for v in (12.3, 9_840.0, 3_210_000.0)] == ["12 bytes/s", "9.8k bytes/s", "3.2M bytes/s"]
+    assert rate(9_840.0, "pixels") == "9.8k pixels/s"
 
 
 def test_the_running_mean_looks_back_a_fortieth():

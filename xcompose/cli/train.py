@@ -76,9 +76,8 @@ def run(
         console.print(
             f"\n{result.metric.replace('_', ' ')}: {result.valid[result.metric]:.3f} on held-out data", markup=False
         )
-        console.print(
-            f'written to {result.folder}; next:  xcompose generate {result.folder} --prompt "def "', markup=False
-        )
+        prompt = ' --prompt "def "' if result.unit == "bytes" else ""
+        console.print(f"written to {result.folder}; next:  xcompose generate {result.folder}{prompt}", markup=False)
     if result.missed:
         print_findings(result.missed)
     if result.interrupted or result.missed:

@@ -23,6 +23,21 @@ class Splits(NamedTuple):
     valid: Dataset[Any]
 
 
+class Shown(NamedTuple):
+    """How sequences that a model draws become something to look at."""
+
+    opening: Tensor
+    """(n) int64 that every sequence begins with"""
+    steps: int
+    """Tokens that are drawn behind it."""
+    what: str
+    """They, for people: images of 14 x 14."""
+    suffix: str
+    """Of the file: .png"""
+    write: Callable[[Tensor], bytes]
+    """From the tokens (b steps) of several sequences to a file."""
+
+
 class Task(ABC):
     """Data, loss and metric.
 
@@ -32,6 +47,12 @@ class Task(ABC):
     metric: str = "loss"
     """The metric that ranks models, and that `goal` may name."""
     higher_is_better: bool = False
+    unit: str = "bytes"
+    """What tokens are, for people."""
+    opening: tuple[int, ...] = ()
+    """Tokens that every text to be written begins with; a prompt stands behind them."""
+    ending: int | None = None
+    """The token that ends a text; None: texts have no end."""
 
     @abstractmethod
     def splits(self, data: Path | None, length: int, seed: int) -> Splits:
@@ -50,6 +71,10 @@ class Task(ABC):
     def describe(self) -> Iterable[str]:
         """What a human wants to know about the data: name, size, split."""
         return ()
+
+    def shown(self) -> Shown | None:
+        """How drawn sequences are shown; None where they are text, or no sequences are drawn."""
+        return None
 
 
 OptimizerFactory: TypeAlias = Callable[[Iterable[Any], float], Optimizer]

@@ -74,7 +74,9 @@ def read_images(name: str, data: Path | None, *, labels: bool = False) -> ImageC
     answers = {path: _labels(path, len(part)) for path, part in parts.items()} if labels else {}
     train, valid = _sides(parts)
     if not len(train) or not len(valid):
-        _refuse("XC085", f"'{data}' holds too few images to hold some out: {len(train) + len(valid)}", "give more images")
+        _refuse(
+            "XC085", f"'{data}' holds too few images to hold some out: {len(train) + len(valid)}", "give more images"
+        )
     return ImageCorpus(str(data), len(paths), train, valid, *(_sides(answers) if labels else ()))
 
 
@@ -96,9 +98,22 @@ def as_sequences(images: Tensor, grid: Grid) -> Tensor:
             "XC086", f"images of {times(images.shape[1:])} do not fill a grid of {times(grid.sides)}",
             f"model.grid: one of {there}", path="model.grid",
         )  # fmt: skip
-    places = Grid(grid.sides).index(grid.coordinates(torch.arange(grid.size)))
+    places = _places(grid)
     small = [_averaged(piece, *wanted).flatten(1)[:, places] for piece in images.split(PIECE)]
     return torch.cat(small)
+
+
+def as_images(pixels: Tensor, grid: Grid, channels: int) -> Tensor:
+    """Pixels (images n) in the order of a grid, as images (images height width channels), uint8."""
+    height, width = (grid.sides[0], grid.size // grid.sides[0]) if len(grid.sides) > 1 else (1, grid.size)
+    found = torch.empty(len(pixels), grid.size, dtype=torch.uint8)
+    found[:, _places(grid)] = pixels.to(torch.uint8)
+    return found.view(len(pixels), height, width // channels, channels)
+
+
+def _places(grid: Grid) -> Tensor:
+    """(n) where each pixel of the order lies, counted row by row."""
+    return Grid(grid.sides).index(grid.coordinates(torch.arange(grid.size)))
 
 
 def times(sides: tuple[int, ...]) -> str:

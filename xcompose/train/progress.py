@@ -43,10 +43,11 @@ class Bar:
     Args:
         console: where to.
         metric: what the numbers are, for example `bits per byte`.
+        unit: what tokens are.
     """
 
-    def __init__(self, console: Console, metric: str):
-        self.console, self.metric = console, metric.replace("_", " ")
+    def __init__(self, console: Console, metric: str, unit: str = "bytes"):
+        self.console, self.metric, self.unit = console, metric.replace("_", " "), unit
         self._mean: float | None = None
         self._progress = Progress(
             TextColumn("step {task.fields[step]:<6}"),
@@ -65,7 +66,7 @@ class Bar:
     def step(self, step: int, share: float, train: float, valid: float | None, speed: float, *, fresh: bool) -> None:
         self._mean = train if self._mean is None else SMOOTH * self._mean + (1 - SMOOTH) * train
         seen = "..." if valid is None else f"{valid:.2f}"
-        numbers = f"train {self._mean:.2f}  valid {seen} {self.metric}   {rate(speed)}"
+        numbers = f"train {self._mean:.2f}  valid {seen} {self.metric}   {rate(speed, self.unit)}"
         self._progress.update(self._task, completed=share, step=step, numbers=numbers)
         if fresh and not self.console.is_terminal:
             self.console.print(f"step {step:<6}  {share:4.0%}   {numbers}", highlight=False)
@@ -75,9 +76,9 @@ class Bar:
             self._progress.stop()
 
 
-def rate(tokens_per_second: float) -> str:
-    """A speed for people; tokens are bytes in the built-in tasks: 9.8k bytes/s."""
-    for unit, size in (("M", 1e6), ("k", 1e3)):
+def rate(tokens_per_second: float, unit: str = "bytes") -> str:
+    """A speed for people: 9.8k bytes/s."""
+    for letter, size in (("M", 1e6), ("k", 1e3)):
         if tokens_per_second >= size:
-            return f"{tokens_per_second / size:.1f}{unit} bytes/s"
-    return f"{tokens_per_second:.0f} bytes/s"
+            return f"{tokens_per_second / size:.1f}{letter} {unit}/s"
+    return f"{tokens_per_second:.0f} {unit}/s"

@@ -46,6 +46,8 @@ class RunResult:
     tokens_per_second: float
     metric: str
     """The metric that ranks models of this task."""
+    unit: str = "bytes"
+    """What its tokens are: bytes, pixels."""
     valid: Mapping[str, float]
     """Loss and metrics on held-out data at the end; of an interrupted run, the newest there are, if any."""
     train: Mapping[str, float]
@@ -106,9 +108,10 @@ def train(
         write_atomically(run.spec, prepared.frozen.encode())
         run.write_json(run.plugins, versions(prepared.registry))
         run.write_json(run.facts, {"data": str(data.resolve()) if data else None, "digest": digest(prepared.work)})
-    display = Bar(console, prepared.work.task.metric) if console is not None else Silent()
+    task = prepared.work.task
+    display = Bar(console, task.metric, task.unit) if console is not None else Silent()
     if console is not None and announce:
-        for line in prepared.work.task.describe():
+        for line in task.describe():
             console.print(line, highlight=False, markup=False)
     return fit(spec.name, prepared.work, run, display, accelerator=accelerator, precision=precision)
 
@@ -234,7 +237,8 @@ def _result(
     return RunResult(
         name=name, folder=run.path, steps=step, tokens=step * work.settings.batch * work.settings.length,
         seconds=round(learner.seconds, 3), parameters=sum(p.numel() for p in work.model.parameters()),
-        tokens_per_second=learner.tokens_per_second(), metric=work.task.metric, valid=dict(valid),
+        tokens_per_second=learner.tokens_per_second(), metric=work.task.metric, unit=work.task.unit,
+        valid=dict(valid),
         train={k: v for k, v in learner.last.items() if k != "lr"}, interrupted=interrupted,
         missed=() if interrupted else missed_goals(work.settings.goal, valid),
     )  # fmt: skip

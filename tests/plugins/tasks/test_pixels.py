@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from xcompose_plugins.tasks.pixels import Pixels, PixelsOptions
 
+from tests.train.test_png import read
 from xcompose.api import Context, Grid, ModelOut, PartError
 from xcompose.diagnostics import SpecError
+from xcompose.train.png import GAP
 
 B, N, V = 3, 8, 257
 
@@ -26,9 +28,9 @@ class Guess(nn.Module):
         return ModelOut(self.logits, losses={"balance": torch.tensor(0.25, dtype=torch.float64)})
 
 
-def task(**changes) -> Pixels:
+def task(colour: bool = False, **changes) -> Pixels:
     given = {"dim": 5, "causal": "strict", "grid": Grid((2, 4), (2, 2)), **changes}
-    return Pixels(PixelsOptions(data="squares"), Context(**given))
+    return Pixels(PixelsOptions(data="squares", colour=colour), Context(**given))
 
 
 def images(folder: Path, count: int = 40, height: int = 2, width: int = 4) -> Path:
@@ -137,6 +139,24 @@ def test_images_that_do_not_fill_the_grid_are_refused(tmp_path: Path):
     assert str(error.value) == (
         "error[XC086]: images of 3 x 5 do not fill a grid of 2 x 4\n --> model.grid\n  = fix: model.grid: one of [3, 5]"
     )
+
+
+def test_colours_are_asked_for(tmp_path: Path):
+    assert refused(lambda: task(colour=True).splits(images(tmp_path), N, seed=0)) == (
+        "XC031", "task 'pixels' is to be in colour, the images have 1 value for a pixel", "", ("colour=false",)
+    )  # fmt: skip
+
+
+def test_drawn_pixels_are_shown_where_they_lie():
+    shown, colours = task().shown(), task(colour=True, grid=Grid((1, 6), (1, 3))).shown()
+
+    assert (shown.opening.tolist(), shown.steps, shown.what, shown.suffix) == ([0], N, "images of 2 x 4", ".png")
+    grey = read(shown.write(torch.tensor([[0, 1, 4, 5, 2, 3, 6, 7]])))
+    assert grey[GAP:-GAP:28, GAP:-GAP:28, 0].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert read(colours.write(torch.tensor([[0, 1, 2, 3, 4, 5]])))[GAP, [GAP, -GAP - 1]].tolist() == [
+        [0, 1, 2],
+        [3, 4, 5],
+    ]
 
 
 def test_an_output_of_another_kind_is_refused():
