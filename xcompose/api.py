@@ -133,6 +133,8 @@ if TYPE_CHECKING:
     from xcompose.train.images import read_images as read_images
     from xcompose.train.labelled import LabelledCorpus as LabelledCorpus
     from xcompose.train.labelled import read_labelled as read_labelled
+    from xcompose.train.pairs import PairedCorpus as PairedCorpus
+    from xcompose.train.pairs import read_pairs as read_pairs
     from xcompose.train.png import png as png
     from xcompose.train.png import side_by_side as side_by_side
     from xcompose.train.windows import Windows as Windows
@@ -168,6 +170,7 @@ _LAZY = {
     "xcompose.train.images": ("ImageCorpus", "as_images", "as_sequences", "read_images"),
     "xcompose.train.png": ("png", "side_by_side"),
     "xcompose.train.labelled": ("LabelledCorpus", "read_labelled"),
+    "xcompose.train.pairs": ("PairedCorpus", "read_pairs"),
     "xcompose.train.windows": ("Windows",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _LAZY.items() for name in names}

@@ -455,7 +455,8 @@ _TABLE = (
     Code(
         "XC086",
         "the data has another form",
-        "The task wants a folder with a folder for each class, or images in files of a kind that it knows.",
+        "The task wants a folder with a folder for each class, images in files of a kind that it knows, or "
+        "lines in two languages.",
     ),
     Code(
         "XC087",
