@@ -39,10 +39,10 @@ class AxialOptions:
 
     shape: tuple[Length, ...] | None = option(None, main=True, at_least=1)
     """Sides of the grid, filled row by row; the model's own grid, in its own order, if not written."""
-    join: Literal["sum", "concat"] = option("sum")
-    """Whether the vectors of the axes are added, or stand side by side."""
+    join: Literal["sum", "concat"] | None = option(None)
+    """Whether the vectors of the axes are added, or stand side by side; added if not written, unless `dims` are."""
     dims: tuple[Count, ...] | None = option(None, at_least=1)
-    """With concat, the width of each axis; equal widths if not written."""
+    """Side by side, the width of each axis; equal widths if not written."""
 
 
 class Axial(Position):
@@ -51,7 +51,7 @@ class Axial(Position):
     def __init__(self, options: AxialOptions, context: Context):
         super().__init__()
         self.grid = grid_of(options, context)
-        self.joined = options.join == "concat"
+        self.joined = side_by_side(options)
         self.tables = nn.ModuleList(map(nn.Embedding, self.grid.sides, widths(options, context.dim, self.grid)))
 
     def embed(self, x: Tensor, axis: Axis) -> Tensor:
@@ -97,14 +97,17 @@ def grid_of(options: AxialOptions, context: Context) -> Grid:
     return grid
 
 
+def side_by_side(options: AxialOptions) -> bool:
+    """Whether the vectors of the axes stand side by side."""
+    return options.join == "concat" or options.join is None and options.dims is not None
+
+
 def widths(options: AxialOptions, dim: int, grid: Grid) -> Sequence[int]:
     """The width of each table."""
     axes = len(grid.sides)
-    if options.join == "sum":
-        if options.dims is not None:
-            raise PartError(
-                "'dims' are for vectors side by side", option="dims", fixes=("join=concat", "leave dims out")
-            )
+    if options.join == "sum" and options.dims is not None:
+        raise PartError("'dims' are for vectors side by side", option="dims", fixes=("join=concat", "leave dims out"))
+    if not side_by_side(options):
         return [dim] * axes
     if options.dims is None:
         if dim % axes:

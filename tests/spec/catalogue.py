@@ -7,7 +7,6 @@ from typing import Any, Literal
 from xcompose.compose.options import ModelOptions, OneStackOptions
 from xcompose.schema import (
     REQUIRED,
-    AnyValue,
     Blocks,
     ComponentSchema,
     Count,
@@ -72,9 +71,9 @@ class EncoderDecoder(ModelOptions):
 class AxialDecoder(ModelOptions):
     """Two stacks and a shift."""
 
-    outer: Layers = option()
+    outer: Section = option()
     """Rows above."""
-    inner: Layers = option()
+    inner: Section = option()
     """The row itself."""
     blocks: Blocks = option(None)
     """Layers with a name."""
@@ -100,6 +99,10 @@ def _model(name: str, cls: type) -> ComponentSchema:
 
 HEADS = tuple(given(n, Count | None, None, inherited=True, at_least=1) for n in ("heads", "kv_heads", "head_dim"))
 BIAS = given("bias", bool, True, inherited=True)
+AROUND = (
+    given("ffn", Part.ffn, "single", inherited=True), given("norm", Part.norm, "layer", inherited=True),
+    given("residual", Part.residual, "post-norm", inherited=True),
+)  # fmt: skip
 DATA = main("data", Text | None, None)
 
 MODELS = [
@@ -128,7 +131,8 @@ MIXERS = [
     part("mixer", "attention", given("pattern", Part.pattern | None, None), given("score", Part.score, "softmax"),
          given("memory", Part.memory | None, None), given("recurrence", Part.recurrence, "none", inherited=True),
          given("position", Part.position, "rotary", inherited=True), *HEADS, BIAS, given("dropout", Real, 0.0),
-         given("shared_qk", bool, False), given("scale", Literal["head", "dim"], "head"), given("out", bool, True)),
+         given("shared_qk", bool, False), given("scale", Literal["head", "dim"], "head"), given("out", bool, True),
+         given("add_query", bool, False)),
     part("mixer", "heads", main("of", tuple[Part.mixer, ...], shares=True)),
     *(part("mixer", name, main("of", tuple[Part.mixer, ...])) for name in ("sum", "gate", "chain")),
     part("mixer", "rows", given("share", tuple[Literal["q", "k", "v", "out"], ...], ()),
@@ -144,7 +148,7 @@ MEMORIES = [
     part("memory", "conv", main("factor", Count), given("pattern", Part.pattern, "dense"),
          given("null", Literal["none", "learned", "zero"], "none")),
     part("memory", "linformer", main("rank", Count), given("pattern", Part.pattern, "dense")),
-    part("memory", "inducing", main("slots", Count)),
+    part("memory", "inducing", main("points", Count), given("mixer", Part.mixer, "attention"), *AROUND),
     part("memory", "all", main("of", tuple[Part.memory, ...])),
 ]  # fmt: skip
 RECURRENCES = [
@@ -159,23 +163,25 @@ POSITIONS = [
     part("position", "sinusoidal"), part("position", "transformer-xl", given("clamp", Length | None, None)),
     part("position", "relative", main("clip", Count), given("per_head", bool, True)),
     part("position", "axial", given("shape", tuple[Length, ...] | None, None),
-         given("dims", tuple[Count, ...] | None, None), given("join", Literal["sum", "concat"], "concat")),
+         given("dims", tuple[Count, ...] | None, None), given("join", Literal["sum", "concat"] | None, None)),
     part("position", "all", main("of", tuple[Part.position, ...])),
 ]  # fmt: skip
 ACT = given("act", Literal["gelu", "gelu-tanh", "quick-gelu", "relu", "silu"], "gelu")
 REST = [
-    part("ffn", "none"),
+    part("ffn", "none"), part("ffn", "single", BIAS),
     part("ffn", "mlp", main("width", Width, "4x", at_least=1), ACT, given("chunk", Count | None, None), BIAS),
     part("ffn", "gated", main("width", Width, "4x", at_least=1), ACT, BIAS, also=("swiglu", "geglu")),
     part("norm", "layer"), part("norm", "rms", also=("rmsnorm",)), part("norm", "none"),
-    part("residual", "pre-norm"), part("residual", "post-norm"),
+    part("residual", "pre-norm"), part("residual", "post-norm", given("around", Literal["all", "ffn"], "all")),
     part("residual", "reversible", given("join", Literal["mean", "concat"], "mean")),
     part("embedding", "tokens", given("rank", Count | None, None), given("norm", bool, False),
          given("types", Count, 0)),
     part("embedding", "vectors", main("width", Count)),
     part("output", "none"), part("output", "mlm", given("rank", Count | None, None)),
     part("output", "lm", given("tied", bool, True), given("bias", bool, False)),
-    part("output", "pooled-classify", given("classes", Count), given("pool", AnyValue), given("layers", Layers)),
+    part("output", "stacked", given("layers", Layers)),
+    part("output", "pooled-classify", main("classes", Count), given("seeds", Count, 1), given("layers", Count, 0),
+         given("before", Part.ffn, "single"), given("mixer", Part.mixer, "attention"), *AROUND),
     part("init", "normal", main("std", Real, 0.02)), part("init", "sparse-transformer"),
     part("addon", "share", main("what", Literal["all", "attention", "ffn"], "all")),
     part("addon", "precision", main("dtype", Literal["bf16", "fp16"])),
@@ -183,7 +189,7 @@ REST = [
     part("addon", "lora", main("rank", Count), given("targets", tuple[Text, ...], ())),
     part("addon", "distill", given("teacher", SpecRef), given("losses", dict[str, Real], {}),
          given("temperature", Real, 1.0, above=0), given("layers", tuple[tuple[Count, ...], ...], ())),
-    *(part("task", name, DATA) for name in ("lm", "mlm", "classify", "translate", "pixels")),
+    *(part("task", name, DATA) for name in ("lm", "mlm", "classify", "translate", "pixels", "points")),
     part("optimizer", "adam", given("betas", tuple[Real, ...], (0.9, 0.999)), given("weight_decay", Real, 0.0)),
     part("optimizer", "adamw", given("betas", tuple[Real, ...], (0.9, 0.95)), given("weight_decay", Real, 0.1)),
     part("schedule", "cosine", given("warmup", Count, 0)), part("schedule", "rsqrt", given("warmup", Count)),

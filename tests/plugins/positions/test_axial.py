@@ -36,8 +36,9 @@ def test_adds_the_vectors_of_row_and_column(given):
         torch.testing.assert_close(found[:, i], x[:, i] + t0[i // 5] + t1[i % 5], rtol=0, atol=1e-15)
 
 
-def test_puts_vectors_side_by_side():
-    position, x = made(shape=(2, 3, 5), join="concat", dims=(2, 3, 7)), rows(2, 7, C)
+@pytest.mark.parametrize("join", [{}, {"join": "concat"}])
+def test_puts_vectors_side_by_side(join):
+    position, x = made(shape=(2, 3, 5), dims=(2, 3, 7), **join), rows(2, 7, C)
     t0, t1, t2 = tables(position)
 
     found = position.embed(x, Axis(range(11, 18)))
@@ -115,7 +116,7 @@ def test_gradients_are_those_of_the_tables():
             ("length: 15", "larger sides"),
         ),
         (
-            {"shape": (3, 5), "dims": (4, 8)}, "'dims' are for vectors side by side", "dims",
+            {"shape": (3, 5), "dims": (4, 8), "join": "sum"}, "'dims' are for vectors side by side", "dims",
             ("join=concat", "leave dims out"),
         ),
         (
