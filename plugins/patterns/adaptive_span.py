@@ -133,10 +133,9 @@ class AdaptiveSpan(Pattern, nn.Module, AfterStep):
     def last_reader(self, at: Any) -> Any:
         return self.widest().last_reader(at)
 
-    def present(self) -> Pattern:
-        if torch.compiler.is_compiling():
-            return Behind(self.size)
-        return Behind(min(self.size, -(-self.widest().reach // TILE) * TILE))
+    def present(self, traced: bool = False) -> Pattern:
+        whole = self.size if traced else -(-self.widest().reach // TILE) * TILE
+        return Behind(min(self.size, whole))
 
     def groups(self, heads: int) -> tuple[tuple[int, Pattern], ...]:
         if heads != len(self.v):

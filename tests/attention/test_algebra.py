@@ -234,3 +234,25 @@ def test_equal_combinations_are_equal_and_have_one_hash():
     assert one == same
     assert hash(one) == hash(same)
     assert pairs(one, 40, causal=True) == pairs(same, 40, causal=True)
+
+
+@attrs.frozen
+class Moving(Pattern):
+    """Reaches as far as it says now; a graph that is traced must take all of it."""
+
+    reach: int
+
+    def allows(self, q: Point, k: Point):
+        return q.at - k.at <= self.reach
+
+    def present(self, traced: bool = False) -> Pattern:
+        return Window(size=99 if traced else self.reach)
+
+
+def test_a_combination_is_made_of_what_its_members_are_now():
+    still = Union((Dense(), Window(size=1)))
+    moving = Intersection((Blocks(size=4), Moving(reach=3)))
+
+    assert still.present() is still
+    assert moving.present() == Intersection((Blocks(size=4), Window(size=3)))
+    assert moving.present(traced=True) == Intersection((Blocks(size=4), Window(size=99)))

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from tests.plugins.helpers import context, pattern
-from xcompose.attention.algebra import Everything
-from xcompose.attention.layer import SomeHeads, head_groups, merged, restricted
-from xcompose.attention.pattern import Point
+from xcompose.attention.algebra import Everything, Heads
+from xcompose.attention.layer import SomeHeads, has_terms, head_groups, merged, restricted
+from xcompose.attention.pattern import Pattern, Point
 from xcompose.attention.reads import Term
 
 
@@ -83,3 +83,28 @@ def test_losses_of_one_name_are_added():
     one, two = {"a": torch.tensor(1.0)}, {"a": torch.tensor(2.0), "b": torch.tensor(3.0)}
 
     assert merged([one, two, {}]) == {"a": torch.tensor(3.0), "b": torch.tensor(3.0)}
+
+
+class Weighing(Pattern):
+    """Allows all, and weighs it."""
+
+    def allows(self, q: Point, k: Point):
+        return (q.at - k.at) * 0 == 0
+
+    def terms(self, heads: int):
+        return (Alike(),)
+
+
+def test_a_group_has_the_terms_of_its_pattern_behind_those_of_the_position():
+    position = PerHead()
+
+    (alone,) = head_groups(Weighing(), 3, 3)
+    (both,) = head_groups(Weighing(), 3, 3, [position])
+    one, other = head_groups(Heads(((1, Weighing()), (2, Everything()))), 3, 3, [position])
+
+    assert [type(term) for term in alone.terms] == [Alike]
+    assert both.terms[0] is position
+    assert [type(term) for term in both.terms] == [PerHead, Alike]
+    assert [type(term) for term in one.terms] == [SomeHeads, Alike]
+    assert [type(term) for term in other.terms] == [SomeHeads]
+    assert (has_terms(Weighing()), has_terms(Everything())) == (True, False)

@@ -82,8 +82,8 @@ class Combination(Pattern):
     def steady(self, length: int) -> Steady | None:
         return together([member.steady(length) for member in self.members])
 
-    def present(self) -> Pattern:
-        now = tuple(member.present() for member in self.members)
+    def present(self, traced: bool = False) -> Pattern:
+        now = tuple(member.present(traced) for member in self.members)
         same = all(a is b for a, b in zip(now, self.members, strict=True))
         return self if same else attrs.evolve(self, members=now)
 

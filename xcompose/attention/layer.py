@@ -127,6 +127,10 @@ class SoftmaxReads(nn.Module):
         self.asks_for_length = any(pattern.needs_length for pattern in every)
         self.learned = any(pattern.learned for pattern in every)
         """Whether contents choose in some read; such a read knows whole sequences only."""
+        self.traced = {
+            whole: [pattern.present(traced=True) for pattern in self._patterns(whole)] for whole in (True, False)
+        }
+        """What a graph sees of them that is being traced."""
         self.patterns = nn.ModuleList(group.pattern for group in groups if isinstance(group.pattern, nn.Module))
         self.weighing = [group.pattern if has_terms(group.pattern) else None for group in groups]
         """Patterns of the groups with terms, which the rows of a recurrence get, too."""
@@ -238,12 +242,12 @@ class SoftmaxReads(nn.Module):
     ) -> Tensor:
         """One softmax for each group of heads, over its own tokens and every memory."""
         # Where only the rows that count are asked for, patterns need not leave the others out.
-        patterns = self.limits if asking is None else [group.pattern for group in self.groups]
+        patterns = self._present(whole=asking is not None)
         turned = self.position.turn(q, (asking or axis).positions(q.device), "query")
         axis = self._with_lengths(asking or axis, axis, q.shape[0])
         found = []
         for group, pattern, own in zip(self.groups, patterns, tokens, strict=True):
-            sources = [] if group.pattern.empty else [("tokens", own, pattern.present())]
+            sources = [] if group.pattern.empty else [("tokens", own, pattern)]
             for name, memory, slots in zip(self.names, self.memories, memories, strict=True):
                 sources.append((name, narrowed(slots, group), memory.pattern))
             reads = [
@@ -257,6 +261,15 @@ class SoftmaxReads(nn.Module):
             nothing = own.v.new_zeros(*q[:, :, group.heads].shape[:3], own.v.shape[3])
             found.append(attend(reads, dropout=self.dropout, training=self.training) if reads else nothing)
         return torch.cat(found, 2) if len(found) > 1 else found[0]
+
+    def _present(self, whole: bool) -> Sequence[Pattern]:
+        """What executors see of the groups' patterns, or of what is left of them for the rows that count."""
+        if torch.compiler.is_compiling():
+            return self.traced[whole]
+        return [pattern.present() for pattern in self._patterns(whole)]
+
+    def _patterns(self, whole: bool) -> Sequence[Pattern]:
+        return [group.pattern for group in self.groups] if whole else self.limits
 
     def _own_losses(self) -> list[Mapping[str, Tensor]]:
         """What patterns with weights add to the training loss."""

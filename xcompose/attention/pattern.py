@@ -210,11 +210,13 @@ class Pattern(ABC):
         """
         return ((heads, self),)
 
-    def present(self) -> Pattern:
+    def present(self, traced: bool = False) -> Pattern:
         """The pattern as it stands now, as frozen data. Executors see this one, and keep plans for it.
 
-        It may allow more than `allows` where `terms` hide the rest, so that few plans serve a reach that moves. While a
-        graph is traced it must not depend on data.
+        It may allow more than `allows` where `terms` hide the rest, so that few plans serve a reach that moves.
+
+        Args:
+            traced: for a graph that is being traced, which must serve whatever the weights are then.
         """
         return self
 

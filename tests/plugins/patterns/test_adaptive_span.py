@@ -333,3 +333,41 @@ def test_a_model_trains_its_spans_and_saves_them():
     assert all((p.grad is not None) for p in model.parameters())
     assert [round(value.item(), 9) for value in out.losses.values()] == [0.008, 0.008]
     assert np.isfinite(out.logits.detach().numpy()).all()
+
+
+class Alone(torch.nn.Module):
+    """A layer as a function of its rows."""
+
+    def __init__(self, made):
+        super().__init__()
+        self.made = made
+
+    def forward(self, x):
+        mixed = self.made.mix(x, Axis(range(x.shape[1])))
+        return mixed.x, mixed.losses["span"]
+
+
+def test_an_exported_graph_serves_any_spans():
+    made, x = layer(), rows(1, N, DIM)
+    graph = torch.export.export(Alone(made), (x,)).module()
+    graph.load_state_dict(Alone(made).state_dict())
+
+    with torch.no_grad():
+        for parameter in (made.inner.patterns[0].v, graph.get_parameter("made.inner.patterns.0.v")):
+            parameter.copy_(torch.tensor([0.9, 0.05, 0.0]))
+        wanted, found = Alone(made)(x), graph(x)
+
+    assert torch.allclose(found[0], wanted[0], rtol=0, atol=1e-12)
+    assert torch.allclose(found[1], wanted[1], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("recurrence", [None, part("recurrence", "segments", length=7, memory=SIZE)])
+def test_a_compiled_layer_serves_any_spans(recurrence):
+    torch._dynamo.reset()
+    made, x = layer(recurrence=recurrence), rows(1, N, DIM)
+    compiled = torch.compile(Alone(made), fullgraph=True, backend="aot_eager")
+
+    for shares in (SHARES, (0.9, 0.05, 0.0)):
+        with torch.no_grad():
+            made.inner.patterns[0].v.copy_(torch.tensor(shares))
+        assert torch.allclose(compiled(x)[0], Alone(made)(x)[0], rtol=0, atol=1e-12)
