@@ -132,7 +132,7 @@ MIXERS = [
          given("memory", Part.memory | None, None), given("recurrence", Part.recurrence, "none", inherited=True),
          given("position", Part.position, "rotary", inherited=True), *HEADS, BIAS, given("dropout", Real, 0.0),
          given("shared_qk", bool, False), given("scale", Literal["head", "dim"], "head"), given("out", bool, True),
-         given("add_query", bool, False)),
+         given("add_query", bool | None, None)),
     part("mixer", "heads", main("of", tuple[Part.mixer, ...], shares=True)),
     *(part("mixer", name, main("of", tuple[Part.mixer, ...])) for name in ("sum", "gate", "chain")),
     part("mixer", "rows", given("share", tuple[Literal["q", "k", "v", "out"], ...], ()),

@@ -140,7 +140,7 @@ def test_sections_take_from_the_model_what_they_do_not_write():
 
 
 def test_layers_of_an_output_use_the_blocks_too():
-    model = model_of(BLOCKS + "output: pooled-classify(classes=3, pool=first, layers=(2*near, attention))\nlayers: 1")
+    model = model_of(BLOCKS + "output: stacked(layers=(2*near, attention))\nlayers: 1")
 
     assert patterns(model.options["output"].options["layers"]) == ["window 64", "window 64", "dense"]
 
