@@ -76,7 +76,7 @@ def run(
         console.print(
             f"\n{result.metric.replace('_', ' ')}: {result.valid[result.metric]:.3f} on held-out data", markup=False
         )
-        prompt = ' --prompt "def "' if result.unit == "bytes" else ""
+        prompt = ' --source "..."' if result.reads_source else ' --prompt "def "' if result.unit == "bytes" else ""
         console.print(f"written to {result.folder}; next:  xcompose generate {result.folder}{prompt}", markup=False)
     if result.missed:
         print_findings(result.missed)

@@ -48,6 +48,8 @@ class RunResult:
     """The metric that ranks models of this task."""
     unit: str = "bytes"
     """What its tokens are: bytes, pixels."""
+    reads_source: bool = False
+    """Whether the model reads a second sequence."""
     valid: Mapping[str, float]
     """Loss and metrics on held-out data at the end; of an interrupted run, the newest there are, if any."""
     train: Mapping[str, float]
@@ -58,7 +60,7 @@ class RunResult:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
-        found = attrs.asdict(self, filter=lambda field, _: field.name not in ("folder", "missed"))
+        found = attrs.asdict(self, filter=lambda field, _: field.name not in ("folder", "missed", "reads_source"))
         return found | {"folder": str(self.folder), "missed": [d.message for d in self.missed]}
 
 
@@ -238,7 +240,7 @@ def _result(
         name=name, folder=run.path, steps=step, tokens=step * work.settings.batch * work.settings.length,
         seconds=round(learner.seconds, 3), parameters=sum(p.numel() for p in work.model.parameters()),
         tokens_per_second=learner.tokens_per_second(), metric=work.task.metric, unit=work.task.unit,
-        valid=dict(valid),
+        valid=dict(valid), reads_source=getattr(work.model, "reads_source", False),
         train={k: v for k, v in learner.last.items() if k != "lr"}, interrupted=interrupted,
         missed=() if interrupted else missed_goals(work.settings.goal, valid),
     )  # fmt: skip
