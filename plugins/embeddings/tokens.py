@@ -1,13 +1,15 @@
 """A learned row for each token, of full width or factorised.
 
-Maths    x_i = E[t_i] (W if a rank is written) + T[0];  after positions: layer-normalised if `norm`
+Maths    x_i = E[t_i] (W if a rank is written) + T[0], times sqrt(c) if `scaled`
+         after positions: layer-normalised if `norm`
          with `prefix` g: x_i = G[g + i] for i = -g .. -1, without a position, normalised by a norm of their own
 Shapes   tokens (b n);  E (v c) or (v r);  W (c r);  T (types c);  G (g c);  x (b n c)
 Cost     v c parameters, or v r + r c;  g c for the rows before the tokens
 Limits   every token is of type 0: rows of other types are kept for weights trained elsewhere; rows before the tokens
          are for encoders, which drop them at the end
 Paper    factorised: Lan et al., ALBERT, ICLR 2020, arXiv:1909.11942, s. 3.1; types and norm: Devlin et al., BERT,
-         arXiv:1810.04805, s. 3; rows before the tokens: Ainslie et al., ETC, EMNLP 2020, arXiv:2004.08483, s. 3.1
+         arXiv:1810.04805, s. 3; rows before the tokens: Ainslie et al., ETC, EMNLP 2020, arXiv:2004.08483, s. 3.1;
+         scaled: Vaswani et al., Attention Is All You Need, NeurIPS 2017, arXiv:1706.03762, s. 3.4
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ class TokensOptions:
     """Whether rows are layer-normalised after positions were added."""
     types: Count | None = option(None, at_least=1)
     """Size of a table of token types; none if not written."""
+    scaled: bool = option(False)
+    """Whether rows of tokens are multiplied by the root of the model's width, to stand out beside sinusoids."""
     prefix: Count = option(0)
     """Learned rows before the tokens, the same for every text; in encoders."""
 
@@ -39,6 +43,7 @@ class Tokens(Embedding):
         self.project = None if options.rank is None else nn.Linear(options.rank, context.dim)
         self.types = None if options.types is None else nn.Embedding(options.types, context.dim)
         self.norm = nn.LayerNorm(context.dim) if options.norm else None
+        self.scale = context.dim**0.5 if options.scaled else None
         self.prefix = options.prefix
         self.first = nn.Embedding(options.prefix, context.dim) if options.prefix else None
         self.first_norm = nn.LayerNorm(context.dim) if options.norm and options.prefix else None
@@ -47,7 +52,8 @@ class Tokens(Embedding):
         x = self.tokens(tokens)
         if self.project is not None:
             x = self.project(x)
-        return x if self.types is None else x + self.types.weight[0]
+        x = x if self.types is None else x + self.types.weight[0]
+        return x if self.scale is None else x * self.scale
 
     def extra_repr(self) -> str:
         widths = [*self.tokens.weight.shape, *([] if self.project is None else [self.project.out_features])]

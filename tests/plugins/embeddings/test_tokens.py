@@ -22,6 +22,12 @@ class TestTokens:
             expected = ranked.project.weight @ ranked.tokens.weight[t] + ranked.project.bias + ranked.types.weight[0]
             torch.testing.assert_close(ranked(tokens())[0, row], expected, rtol=0, atol=1e-14)
 
+    def test_scaled_rows_are_as_long_as_the_root_of_the_width(self):
+        plain, scaled = (built("embedding", "tokens", C, rank=2, types=3, scaled=s) for s in (False, True))
+
+        torch.testing.assert_close(scaled(tokens()), plain(tokens()) * 5**0.5, rtol=0, atol=1e-14)
+        assert scaled.table() is scaled.tokens.weight
+
     def test_gradients_reach_the_rows_that_were_read(self):
         made = built("embedding", "tokens", C)
         made(tokens()).sum().backward()
