@@ -106,6 +106,14 @@ def test_the_length_is_the_size_of_the_grid_unless_it_is_written():
     assert found == [60, 50]
 
 
+def test_null_takes_an_optional_list_away():
+    text = "xcompose: 1\nmodel: {type: decoder, dim: 64, layers: 1, grid: [6, 10], grid_block: [2, 5]}\n"
+
+    model = spec_of(text, "model.grid_block=null").model
+
+    assert (model.options["grid"], model.options["grid_block"]) == ((6, 10), None)
+
+
 def test_written_tells_defaults_from_what_somebody_wrote():
     (layer,) = layers_of("layers: attention(pattern=window(64), bias=false)")
     mixer = layer.options["mixer"]

@@ -12,7 +12,7 @@ from xcompose.diagnostics.suggest import suggest
 from xcompose.schema import ValueType
 from xcompose.spec import tree
 from xcompose.spec.findings import BROKEN, Refused
-from xcompose.spec.merge import Given, Stack, entries, is_list_patch, is_null, lookup
+from xcompose.spec.merge import Given, Stack, entries, is_list_patch, is_null, lookup, until_null
 
 if TYPE_CHECKING:
     from xcompose.spec.resolver import Place, Resolver
@@ -24,7 +24,7 @@ SHARE = ValueType("count")
 def list_(resolver: Resolver, place: Place, stack: Stack) -> Any:
     """A tuple; for groups of heads, of pairs (share, component)."""
     found = items(resolver, place, stack)
-    if not found and not stack and place.default is None:
+    if not found and not until_null(stack) and place.default is None:
         return None
     if is_shared(place):
         return _shared(resolver, place, found)
