@@ -61,20 +61,25 @@ def draw(model: Model, path: Path, *, n: int | None = None, title: str = "") -> 
         ValueError: the file is to be neither SVG nor PNG.
         SpecError: the file cannot be written (XC089).
     """
+    return write(drawing(model, n=n, title=title), path)
+
+
+def write(figure: Figure, path: Path) -> Path:
+    """Write a figure into an SVG or PNG file; raises as `draw` does."""
     from xcompose.train.folder import write_atomically
     from xcompose.train.plot import picture
 
     form = path.suffix.lower().removeprefix(".")
     if form not in ("svg", "png"):
         raise ValueError(f"a picture ends in .svg or .png, '{path}' does not")
-    write_atomically(path, picture(drawing(model, n=n, title=title), form))
+    write_atomically(path, picture(figure, form))
     return path
 
 
 def drawing(model: Model, *, n: int | None = None, title: str = "") -> Figure:
     """The picture of a model, as a figure."""
     name = title or (model.spec.name if model.spec is not None else "model")
-    return _Page(cards_of(model, n or telling_length(model)), model.prefix).drawn(name)
+    return Page(cards_of(model, n or telling_length(model)), model.prefix).drawn(name)
 
 
 def telling_length(model: Model) -> int:
@@ -145,7 +150,7 @@ def _union(groups: Sequence[Visible], n: int) -> np.ndarray:
     return found
 
 
-class _Page:
+class Page:
     """Lays cards out on a page; all measures in inches from the upper left corner."""
 
     def __init__(self, cards: Sequence[Card], prefix: int = 0):
@@ -169,14 +174,21 @@ class _Page:
 
         self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
         self._text(MARGIN, 0.3, name, size=12, weight="bold")
-        rows = f"{self.prefix} + {self.n - self.prefix} tokens" if self.prefix else f"{self.n} tokens"
-        said = f"A row for each query, a column for each key, {rows}; on the right, what has reached a row."
-        self._text(MARGIN, 0.52, said, size=7, color="#555555")
+        self._text(MARGIN, 0.52, self.said(), size=7, color="#555555")
         for number, card in enumerate(self.cards):
             row, column = divmod(number, self.columns)
             self._card(card, MARGIN + column * (self.card[0] + BESIDE), HEAD + row * self.card[1], first=number == 0)
         self._draw_legend()
         return self.figure
+
+    def said(self) -> str:
+        """What the picture shows."""
+        rows = f"{self.prefix} + {self.n - self.prefix} tokens" if self.prefix else f"{self.n} tokens"
+        return f"A row for each query, a column for each key, {rows}; on the right, what has reached a row."
+
+    def _labels(self) -> tuple[str, str]:
+        """What runs across a panel, and down."""
+        return "key", "query"
 
     def _card(self, card: Card, x: float, y: float, *, first: bool) -> None:
         self._text(x, y + 0.2, card.title, size=8, weight="bold")
@@ -186,8 +198,9 @@ class _Page:
         for number, group in enumerate(card.groups):
             panel = self._panel(x + number * (PANEL + GAP), y, _label(group), self._read(card, group, number))
             if first and number == 0:
-                panel.set_xlabel("key", fontsize=6, labelpad=1)
-                panel.set_ylabel("query", fontsize=6, labelpad=1)
+                across, down = self._labels()
+                panel.set_xlabel(across, fontsize=6, labelpad=1)
+                panel.set_ylabel(down, fontsize=6, labelpad=1)
         self._panel(x + self.card[0] - PANEL, y, "reached", self._reached(card))
 
     def _panel(self, x: float, y: float, label: str, image: np.ndarray) -> Any:
@@ -202,7 +215,7 @@ class _Page:
 
     def _read(self, card: Card, group: Visible, number: int) -> np.ndarray:
         image = self._ground(card.causal)
-        colour = _rgb(GROUPS[number % len(GROUPS)])
+        colour = rgb(GROUPS[number % len(GROUPS)])
         image[np.asarray(group.matrix, dtype=bool)] = colour if group.exact else 0.55 + 0.45 * colour
         return image
 
@@ -214,13 +227,13 @@ class _Page:
 
     def _shade(self, depth: int) -> np.ndarray:
         share = (depth - 1) / max(1, self.layers - 1) if depth else 0.0
-        return (1 - share) * _rgb(NEAR) + share * _rgb(FAR)
+        return (1 - share) * rgb(NEAR) + share * rgb(FAR)
 
     def _ground(self, causal: bool) -> np.ndarray:
         image = np.empty((self.n, self.n, 3))
-        image[:] = _rgb(EMPTY)
+        image[:] = rgb(EMPTY)
         if causal:
-            image[np.triu_indices(self.n, 1)] = _rgb(FUTURE)
+            image[np.triu_indices(self.n, 1)] = rgb(FUTURE)
         return image
 
     def _lines_of_legend(self) -> list[list[tuple[np.ndarray, str]]]:
@@ -236,11 +249,11 @@ class _Page:
     def _entries(self) -> list[tuple[np.ndarray, str]]:
         groups, layers = max(len(card.groups) for card in self.cards), range(1, self.layers + 1)
         found = [
-            (_rgb(GROUPS[g % len(GROUPS)]), f"read, group {g + 1}" if groups > 1 else "read") for g in range(groups)
+            (rgb(GROUPS[g % len(GROUPS)]), f"read, group {g + 1}" if groups > 1 else "read") for g in range(groups)
         ]
         if not all(group.exact for card in self.cards for group in card.groups):
-            found.append((0.55 + 0.45 * _rgb(GROUPS[0]), "may be read, contents decide"))
-        found.append((_rgb(EMPTY), "not read"))
+            found.append((0.55 + 0.45 * rgb(GROUPS[0]), "may be read, contents decide"))
+        found.append((rgb(EMPTY), "not read"))
         for depth in layers if len(layers) <= SHADES else (1, (self.layers + 1) // 2, self.layers):
             found.append((self._shade(depth), f"reached after {depth} layer{'s' if depth > 1 else ''}"))
         return found
@@ -276,7 +289,7 @@ def _label(group: Visible) -> str:
     return group.label if group.exact else f"{group.label} (at most)"
 
 
-def _rgb(colour: str) -> np.ndarray:
+def rgb(colour: str) -> np.ndarray:
     return np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
 
 
