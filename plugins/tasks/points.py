@@ -72,6 +72,7 @@ class Points(Task):
 
     metric = "accuracy"
     higher_is_better = True
+    unit = "points"
 
     def __init__(self, options: PointsOptions, context: Context):
         self.options = options

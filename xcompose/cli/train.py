@@ -77,7 +77,8 @@ def run(
             f"\n{result.metric.replace('_', ' ')}: {result.valid[result.metric]:.3f} on held-out data", markup=False
         )
         prompt = ' --source "..."' if result.reads_source else ' --prompt "def "' if result.unit == "bytes" else ""
-        console.print(f"written to {result.folder}; next:  xcompose generate {result.folder}{prompt}", markup=False)
+        then = f"; next:  xcompose generate {result.folder}{prompt}" if result.generates else ""
+        console.print(f"written to {result.folder}{then}", markup=False)
     if result.missed:
         print_findings(result.missed)
     if result.interrupted or result.missed:

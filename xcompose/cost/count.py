@@ -61,7 +61,7 @@ def counts(
         n: length.
         activations: also count what is kept for the backward pass.
         training: also count the backward pass itself.
-        source: length of the other sequence, for a model that reads one; if not said n, or the most that the model takes.
+        source: length of the other sequence, for a model that reads one; if not said n, or the most it takes.
         inputs: what the model reads, for one that does not say so itself.
 
     Raises:

@@ -32,6 +32,9 @@ DIGEST_ITEMS = 32
 """So many items of the training data stand for all of it when a run goes on."""
 
 
+NOT_PLAIN = ("folder", "missed", "reads_source", "generates")
+
+
 @attrs.frozen(kw_only=True)
 class RunResult:
     """How a run ended."""
@@ -50,6 +53,8 @@ class RunResult:
     """What its tokens are: bytes, pixels."""
     reads_source: bool = False
     """Whether the model reads a second sequence."""
+    generates: bool = False
+    """Whether tokens can be drawn from the model, one after the other."""
     valid: Mapping[str, float]
     """Loss and metrics on held-out data at the end; of an interrupted run, the newest there are, if any."""
     train: Mapping[str, float]
@@ -60,7 +65,7 @@ class RunResult:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
-        found = attrs.asdict(self, filter=lambda field, _: field.name not in ("folder", "missed", "reads_source"))
+        found = attrs.asdict(self, filter=lambda field, _: field.name not in NOT_PLAIN)
         return found | {"folder": str(self.folder), "missed": [d.message for d in self.missed]}
 
 
@@ -235,12 +240,15 @@ def _alone() -> Iterator[None]:
 def _result(
     name: str, learner: Learner, run: RunFolder, step: int, valid: Mapping[str, float], *, interrupted: bool
 ) -> RunResult:
+    from xcompose.compose.model import Model
+
     work = learner.work
     return RunResult(
         name=name, folder=run.path, steps=step, tokens=step * work.settings.batch * work.settings.length,
         seconds=round(learner.seconds, 3), parameters=sum(p.numel() for p in work.model.parameters()),
         tokens_per_second=learner.tokens_per_second(), metric=work.task.metric, unit=work.task.unit,
         valid=dict(valid), reads_source=getattr(work.model, "reads_source", False),
+        generates=isinstance(work.model, Model) and work.model.generates,
         train={k: v for k, v in learner.last.items() if k != "lr"}, interrupted=interrupted,
         missed=() if interrupted else missed_goals(work.settings.goal, valid),
     )  # fmt: skip
