@@ -8,10 +8,9 @@ Cost     h parameters a layer;  sum_i min(i, ceil(z_h + ramp), size) pairs for h
          layer's widest head, and the cache keeps max_h min(size, ceil(z_h + ramp)) keys
 Limits   decoders only. The query itself is not read, so the first one reads nothing: the attention needs silence=zero.
          A plan is made for the widest head rounded up to 64, a traced graph reads all of `size`. `loss` counts
-         positions, so it does not carry over to another `size`. Where the ramp ends exactly at a key, this key takes
-         no part in the gradient of z
+         positions, so it does not carry over to another `size`
 Paper    Sukhbaatar, Grave, Bojanowski, Joulin, Adaptive Attention Span in Transformers, ACL 2019, arXiv:1905.07799,
-         s. 2 (its equations 3 to 6); the distance i - j - 1 is that of the authors' release
+         s. 2; the distance i - j - 1 is that of the authors' release
 """
 
 from __future__ import annotations
@@ -42,6 +41,10 @@ from xcompose.api import (
     option,
     options,
 )
+
+
+EDGE = 1e-30
+"""The weight of a key exactly where the ramp ends: nothing, and yet its share of the gradient passes."""
 
 
 @options
@@ -134,8 +137,9 @@ class AdaptiveSpan(Pattern, nn.Module, AfterStep):
         return self.widest().last_reader(at)
 
     def present(self, traced: bool = False) -> Pattern:
-        whole = self.size if traced else -(-self.widest().reach // TILE) * TILE
-        return Behind(min(self.size, whole))
+        # One more than is read: the key where a ramp ends has a gradient.
+        reach = self.size if traced else self.widest().reach + 1
+        return Behind(min(self.size, -(-reach // TILE) * TILE))
 
     def groups(self, heads: int) -> tuple[tuple[int, Pattern], ...]:
         if heads != len(self.v):
@@ -170,9 +174,10 @@ class SoftEnd(Term):
     def bias(self, q: Tensor, labels: Tensor) -> Tensor:
         exact = torch.promote_types(q.dtype, torch.float32)
         z, ramp = self.pattern.spans.to(exact)[:, None, None], self.pattern.ramp
-        mask = ((ramp + z - (labels - 1)) / ramp).clamp(0, 1)
-        seen = (mask > 0) & (labels <= self.pattern.size)
-        return torch.where(seen, torch.where(seen, mask, 1).log(), -torch.inf).to(q.dtype)
+        ahead = (ramp + z - (labels - 1)) / ramp
+        seen = (ahead >= 0) & (labels <= self.pattern.size)
+        mask = torch.where(seen, ahead, 1).clamp(0, 1)
+        return torch.where(seen, (mask + (mask == 0) * EDGE).log(), -torch.inf).to(q.dtype)
 
 
 @hookimpl

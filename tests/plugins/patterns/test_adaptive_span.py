@@ -40,12 +40,8 @@ def layer(**given):
     return made
 
 
-def naive(made, x: torch.Tensor, shares: torch.Tensor, only_seen: bool = False) -> torch.Tensor:
-    """Equations of the paper, one query, one head and one key at a time.
-
-    Args:
-        only_seen: leave out keys whose mask is zero, which changes nothing but a gradient at such a key's edge.
-    """
+def naive(made, x: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Equations of the paper, one query, one head and one key at a time."""
     b, n, c = x.shape
     d = c // HEADS
     q, k, v = (projection(x).view(b, n, HEADS, d) for projection in (made.q, made.k, made.v))
@@ -54,8 +50,6 @@ def naive(made, x: torch.Tensor, shares: torch.Tensor, only_seen: bool = False) 
         for t in range(n):
             for h in range(HEADS):
                 before = range(max(0, t - SIZE), t)
-                if only_seen:
-                    before = [j for j in before if RAMP + SIZE * shares[h] - (t - j - 1) > 1e-9]
                 weights = [
                     torch.clamp((RAMP + SIZE * shares[h] - (t - j - 1)) / RAMP, 0, 1)
                     * torch.exp(q[i, t, h] @ k[i, j, h] / math.sqrt(d))
@@ -84,20 +78,20 @@ def test_it_is_the_formula_with_the_gradients_of_rows_weights_and_spans():
     assert torch.allclose(found.losses["span"], 0.7 * SIZE * torch.tensor(SHARES).double().mean(), rtol=1e-7)
 
 
-def test_a_ramp_that_ends_at_a_key_leaves_it_out_of_the_gradient():
-    """There the mask has one slope to the left and another to the right."""
+def test_a_key_where_the_ramp_ends_has_its_gradient():
+    """Spans start there: z is 0, and the first key that is not read has a mask of 0 and a slope."""
     made, x = layer(), rows(1, N, DIM)
     shares = made.inner.patterns[0].v
     with torch.no_grad():
-        shares[0] = 2 / SIZE
+        shares[:2] = torch.tensor([0, 2 / SIZE], dtype=torch.float64)
     weight = rows(1, N, DIM, seed=1)
 
-    (got,) = torch.autograd.grad((made.mix(x, Axis(range(N))).x * weight).sum(), [shares])
-    (seen,) = torch.autograd.grad((naive(made, x, shares, only_seen=True) * weight).sum(), [shares])
-    (every,) = torch.autograd.grad((naive(made, x, shares) * weight).sum(), [shares])
+    found, wanted = made.mix(x, Axis(range(N))).x, naive(made, x, shares)
+    (got,) = torch.autograd.grad((found * weight).sum(), [shares])
+    (expected,) = torch.autograd.grad((wanted * weight).sum(), [shares])
 
-    assert torch.allclose(got, seen, rtol=0, atol=1e-11)
-    assert ((got - every).abs() > 1e-9).tolist() == [True, False, False]
+    assert torch.allclose(found, wanted, rtol=0, atol=1e-12)
+    assert torch.allclose(got, expected, rtol=0, atol=1e-11)
 
 
 def test_the_loss_pulls_every_span_alike():
@@ -371,3 +365,19 @@ def test_a_compiled_layer_serves_any_spans(recurrence):
         with torch.no_grad():
             made.inner.patterns[0].v.copy_(torch.tensor(shares))
         assert torch.allclose(compiled(x)[0], Alone(made)(x)[0], rtol=0, atol=1e-12)
+
+
+def test_groups_of_heads_with_attention_of_their_own_have_spans_of_their_own():
+    model = build(
+        {
+            "xcompose": 1,
+            "model": {
+                "type": "decoder", "dim": 24, "heads": 3, "layers": 1, "mixer":
+                "heads(2*attention(pattern=adaptive-span(16, ramp=4), silence=zero), attention(pattern=window(4)))",
+            },
+        }
+    )  # fmt: skip
+    spans_of = [module for module in model.modules() if isinstance(module, AdaptiveSpan)]
+
+    assert [len(pattern.v) for pattern in spans_of] == [2]
+    assert [round(value.item(), 9) for value in model(torch.zeros(1, 9, dtype=torch.long)).losses.values()] == [0.0]
