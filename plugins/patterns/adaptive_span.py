@@ -42,7 +42,6 @@ from xcompose.api import (
     options,
 )
 
-
 EDGE = 1e-30
 """The weight of a key exactly where the ramp ends: nothing, and yet its share of the gradient passes."""
 
