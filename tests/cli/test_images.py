@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_docs import ROOT, blocks, commands, fits
 from tests.train.test_images import idx
 from tests.train.test_png import read
 
@@ -94,3 +95,15 @@ def test_images_are_asked_for():
     assert called.said.startswith(
         "error[XC083]: no images come with xcompose, 'squares' must be given\n --> task.data\n"
     )
+
+
+def test_the_page_about_images_prints_what_it_shows(here):
+    page = ROOT / "docs" / "images.md"
+    for title, text in blocks(page, "yaml"):
+        Path(title).write_text(text)
+
+    for command, expected in commands(page):
+        called = call(command)
+        assert fits(expected.split("\n"), called.said.split("\n")), called.said
+
+    assert Path("digits.png").exists()
