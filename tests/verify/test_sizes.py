@@ -101,3 +101,11 @@ def test_without_dropout_nothing_is_dropped_anywhere(large):
     assert layer.options["dropout"] == 0
     assert layer.options["mixer"].options["dropout"] == 0
     assert large.model.options["dropout"] == 0.1
+
+
+@pytest.mark.parametrize(("block", "n"), [("", 41), ("\n  grid_block: [6, 4]", 41), ("\n  grid_block: [4, 12]", 77)])
+def test_a_text_on_a_grid_fills_some_rows_or_a_block(registered, block, n):
+    text = f"xcompose: 1\nmodel:\n  type: decoder\n  dim: 64\n  layers: 1\n  grid: [12, 12]{block}\n"
+    spec = load_text(text, "grid", catalogue=registered.catalogue)
+
+    assert sizes.length_for(spec.model, registered) == n

@@ -72,8 +72,10 @@ def length_for(model: Node, registry: Registry) -> int:
 
 
 def extents(model: Node, registry: Registry) -> list[int]:
-    """How far patterns, memories and recurrences reach: for each, the product of its lengths."""
-    found = []
+    """How far patterns, memories and recurrences reach: for each, the product of its lengths; on a grid, two of its
+    rows, or a block where it is filled by blocks."""
+    grid, block = model.options.get("grid"), model.options.get("grid_block")
+    found = [math.prod(block) if block else 2 * math.prod(grid[1:])] if grid else []
     for node in nodes(model):
         if node.kind in NARROW:
             sizes = [value for _, value in _lengths(node, registry)]
