@@ -33,12 +33,15 @@ def run(
     format: FormatOption = Format.text,
 ) -> None:
     """Generate from a run's model, token by token, with the state that its mixers keep."""
+    from xcompose.decode.generate import refusal
     from xcompose.train.prepare import task_of
     from xcompose.train.run import load_run
 
     if prompt == "":
         raise usage_error("an empty prompt gives nothing to go on", '--prompt "\\n"')
     model, spec = load_run(run_)
+    if reason := refusal(model):
+        raise usage_error(reason, "generate from the run of a decoder")
     if model.reads_source and not source:
         raise usage_error("this model reads a source", '--source "A dog runs."')
     if source is not None and not model.reads_source:

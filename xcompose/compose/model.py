@@ -213,11 +213,6 @@ class Model(nn.Module, ABC):
         """Something random that the model reads, where the model is: tokens (b n), or rows (b n width) of numbers."""
         return self.inputs.example(batch, n, generator, self.like(1).device)
 
-    @property
-    def generates(self) -> bool:
-        """Whether tokens can be drawn from it and read again, one after the other."""
-        return self.decodes and self.output.predicts_tokens and self.inputs.width is None
-
     def like(self, batch: int) -> Tensor:
         """An empty (b 0 c) tensor of the model's type and place."""
         some = next(p for p in self.parameters() if p.is_floating_point())

@@ -65,13 +65,18 @@ def generate(model: Model, prompt: Tensor, steps: int, **how: object) -> Tensor:
     return torch.stack(tokens, dim=1) if tokens else prompt.new_zeros(len(prompt), 0)
 
 
-def _check(model: Model, prompt: Tensor, mask: Tensor | None, temperature: float, top_k: int | None) -> None:
+def refusal(model: Model) -> str:
+    """Why no tokens can be drawn from a model, one after the other; empty where they can."""
     if not model.decodes:
-        raise ValueError("this model sees whole sequences and does not generate")
+        return "this model sees whole sequences and does not generate"
     if model.inputs.width is not None:
-        raise ValueError(f"this model reads rows of {model.inputs.width} numbers, and drawn tokens are none")
-    if not model.output.predicts_tokens:
-        raise ValueError("this model does not predict tokens; write `output: lm`")
+        return f"this model reads rows of {model.inputs.width} numbers, and drawn tokens are none"
+    return "" if model.output.predicts_tokens else "this model does not predict tokens; write `output: lm`"
+
+
+def _check(model: Model, prompt: Tensor, mask: Tensor | None, temperature: float, top_k: int | None) -> None:
+    if reason := refusal(model):
+        raise ValueError(reason)
     counts = prompt.shape[1] if mask is None else int(mask.sum(1).min())
     if counts < 1:
         raise ValueError("every prompt needs at least one token")

@@ -241,6 +241,7 @@ def _result(
     name: str, learner: Learner, run: RunFolder, step: int, valid: Mapping[str, float], *, interrupted: bool
 ) -> RunResult:
     from xcompose.compose.model import Model
+    from xcompose.decode.generate import refusal
 
     work = learner.work
     return RunResult(
@@ -248,7 +249,7 @@ def _result(
         seconds=round(learner.seconds, 3), parameters=sum(p.numel() for p in work.model.parameters()),
         tokens_per_second=learner.tokens_per_second(), metric=work.task.metric, unit=work.task.unit,
         valid=dict(valid), reads_source=getattr(work.model, "reads_source", False),
-        generates=isinstance(work.model, Model) and work.model.generates,
+        generates=isinstance(work.model, Model) and not refusal(work.model),
         train={k: v for k, v in learner.last.items() if k != "lr"}, interrupted=interrupted,
         missed=() if interrupted else missed_goals(work.settings.goal, valid),
     )  # fmt: skip
