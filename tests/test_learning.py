@@ -43,10 +43,16 @@ def test_the_page_has_a_row_for_every_small_variant():
 
 def test_a_guess_knows_how_often_each_answer_is_right():
     labels = [{"label": torch.tensor(label)} for label in (0, 2, 2, 1, 2)]
-    tokens = [{"tokens": torch.tensor([7, 7, 0])}, {"tokens": torch.tensor([0, 3, 3, 3, 3])}]
+    tokens = [{"tokens": torch.tensor([9, 7, 7, 0])}, {"tokens": torch.tensor([9, 0, 3, 3, 3, 3])}]
+    draws = [{"tokens": row["tokens"][1:], "draw": torch.zeros(3, len(row["tokens"]) - 1)} for row in tokens]
+    real = torch.tensor([True] * 8 + [False] * 5)
+    lines = [{"tokens": None, "target": torch.tensor([7, 7, 0, 0, 3, 3, 3, 3, 1, 1, 1, 1, 1]), "mask": real}]
+    bits = 2 * math.log2(4) / 4 + math.log2(2) / 2
 
     assert tool.without_looking(labels, "accuracy") == pytest.approx(0.6)
-    assert tool.without_looking(tokens, "bits_per_byte") == pytest.approx(2 * math.log2(4) / 4 + math.log2(2) / 2)
+    assert [tool.without_looking(items, "bits_per_byte") for items in (tokens, draws, lines)] == pytest.approx(
+        [bits] * 3
+    )
 
 
 def test_a_guess_for_another_metric_is_not_made_up():

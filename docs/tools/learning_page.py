@@ -124,9 +124,16 @@ def without_looking(items: Sequence[Any], metric: str) -> float:
         raise ValueError(f"no guess is known for the metric '{metric}'")
     counts = torch.zeros(0, dtype=torch.long)
     for item in items:
-        counts = _added(counts, torch.bincount(item["tokens"].flatten()))
+        counts = _added(counts, torch.bincount(_predicted(item)))
     shares = counts[counts > 0].double() / counts.sum()
     return float(-(shares * shares.log2()).sum())
+
+
+def _predicted(item: Any) -> torch.Tensor:
+    """(n) what a model is asked for: a target, masked tokens (any of them may be), or each token but the first."""
+    if "target" in item:
+        return item["target"][item["mask"]]
+    return item["tokens"] if "draw" in item else item["tokens"][1:]
 
 
 def _added(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
