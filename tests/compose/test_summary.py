@@ -180,6 +180,17 @@ class TestSpelling:
 
         assert Speller(load()).spelled(pattern) == written
 
+    def test_records(self):
+        items = [{"rows": "first(1)", "use": "attention"}, {"use": "attention(pattern=window(8))"}]
+        model = {"type": "encoder", "dim": 48, "heads": 3, "layers": 1, "mixer": {"type": "rows", "of": items}}
+        node = xc.read({"xcompose": 1, "model": model}).model
+        assert node is not None
+        mixer = node.options["layers"][0].options["mixer"]
+        items = "{rows: first(1), use: attention}, {use: attention(pattern=window(8))}"
+
+        assert Speller(load()).detail(mixer) == items
+        assert Speller(load()).spelled(mixer) == f"rows(of={items})"
+
     def test_heads(self):
         model = {"type": "decoder", "dim": 48, "heads": 4, "kv_heads": 2, "layers": 1}
         node = xc.read({"xcompose": 1, "model": model}).model

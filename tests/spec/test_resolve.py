@@ -250,10 +250,10 @@ def test_a_layer_inherits_from_block_stack_and_model():
 
 
 def test_an_inherited_component_can_be_changed_where_it_is_used():
-    (layer,) = layers_of("position: relative(clip=8)\nlayers:\n  - mixer: {type: attention, position: {values: true}}")
+    (layer,) = layers_of("position: relative(clip=8)\nlayers:\n  - mixer: {type: attention, position: {per_head: false}}")
 
-    assert layer.options["mixer"].options["position"].options == {"clip": 8, "values": True}
-    assert layer.options["position"].options == {"clip": 8, "values": False}
+    assert layer.options["mixer"].options["position"].options == {"clip": 8, "per_head": False}
+    assert layer.options["position"].options == {"clip": 8, "per_head": True}
 
 
 def test_heads_are_asked_for_where_they_do_not_come_out_whole():
@@ -293,6 +293,45 @@ def test_shares_have_a_mapping_spelling():
     assert one == two
     assert [share for share, _ in one.options["of"]] == [3, 1]
     assert [share for share, _ in three.options["of"]] == [1, 1]
+
+
+def test_records_stand_in_lists():
+    text = """
+    layers:
+      - mixer:
+          type: rows
+          of:
+            - {rows: first(1), use: "attention(shared_qk=true)"}
+            - use: attention
+    """
+    (layer,) = layers_of(text)
+    first, rest = layer.options["mixer"].options["of"]
+
+    assert (named(first["rows"]), first["use"].options["shared_qk"]) == ("first", True)
+    assert (rest["rows"], named(rest["use"])) == (None, "attention")
+    assert sorted(first.spans) == ["rows", "use"]
+    assert sorted(rest.spans) == ["use"]
+    assert (rest.span.line, rest.spans["use"].line) == (first.span.line + 1,) * 2
+
+
+def test_what_a_record_needs_is_said_where_it_stands():
+    text = "xcompose: 1\nmodel:\n  type: decoder\n  dim: 64\n  layers: 1\n  mixer:\n    type: rows\n    of:\n"
+
+    assert findings_of(f"{text}      - rows: first(1)\n        uze: attention\n") == (
+        "error[XC012]: 'rows' needs 'use'\n"
+        " --> s:9:9   model.mixer.of.0.use\n"
+        "  |\n"
+        "9 |       - rows: first(1)\n"
+        "  |         ^^^^^^^^^^^^^^\n"
+        "  = fix: write use: followed by a mixer\n"
+        "\n"
+        "error[XC011]: 'rows' has no option 'uze'\n"
+        "  --> s:10:9   model.mixer.of.0\n"
+        "   |\n"
+        "10 |         uze: attention\n"
+        "   |         ^^^\n"
+        "   = fix: did you mean 'use'?"
+    )
 
 
 def test_a_width_is_a_multiple_of_the_model():

@@ -80,7 +80,8 @@ def _type(option: OptionSchema) -> str:
     value = option.type
     name = " or ".join(value.words) if value.name == "word" else value.kind or value.name
     if value.name == "list" and value.of is not None:
-        name = f"list of {value.of.kind or value.of.name}"
+        fields = ", ".join(field.name for field in value.of.fields)
+        name = f"list of {{{fields}}}" if fields else f"list of {value.of.kind or value.of.name}"
     if option.inherited:
         return f"{name}, the layer's"
     return name if option.required else f"{name} = {_default(option.default)}"

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from xcompose.registry import Registry
-from xcompose.spec.model import Node
+from xcompose.spec.model import Node, Record
 
 OPERATORS = {"union": " | ", "intersection": " & ", "difference": " - "}
 BESIDE = ("heads", "kv_heads", "head_dim")
@@ -54,6 +54,9 @@ class Speller:
                 return self.spelled(value)
             case (int(share), Node() as one):
                 return f"{share}*{self.spelled(one)}" if share != 1 else self.spelled(one)
+            case Record():
+                written = {name: one for name, one in value.items() if name in value.spans and one is not None}
+                return "{" + ", ".join(f"{name}: {self._value(one)}" for name, one in written.items()) + "}"
             case tuple() if _holds_nodes(value):
                 return ", ".join(self._value(one) for one in value)
             case tuple():
@@ -81,4 +84,4 @@ def _nodes(node: Node) -> list[Node]:
 
 def _holds_nodes(value: Any) -> bool:
     """Lists of components are written without brackets: `heads(2*a, b)`."""
-    return isinstance(value, tuple) and bool(value) and isinstance(value[0], Node | tuple)
+    return isinstance(value, tuple) and bool(value) and isinstance(value[0], Node | tuple | Record)

@@ -157,15 +157,16 @@ def record(resolver: Resolver, place: Place, stack: Stack) -> Any:
         return None if place.type.optional else resolver.missing(place)
     found += mappings(resolver, place, resolver.default(place)) if isinstance(place.default, dict) else []
     fields = {field.name: field for field in place.type.fields}
-    unknown(resolver, place, found, fields, place.owner if place.name.isdigit() else place.name)
-    values, spans = {}, {}
+    owner = place.owner if place.name.isdigit() else place.name
+    unknown(resolver, place, found, fields, owner)
+    values, spans, span = {}, {}, found[0].span if found else None
     for name, field in fields.items():
-        below = place.below(name, field.type, default=field.default, option=field, owner=place.name)
+        below = place.below(name, field.type, default=field.default, option=field, owner=owner, span=span)
         given = lookups(found, name)
         values[name] = resolver.typed(below, given)
         if given:
             spans[name] = given[0].span
-    return BROKEN if BROKEN in values.values() else Record(values, found[0].span if found else None, spans)
+    return BROKEN if BROKEN in values.values() else Record(values, span, spans)
 
 
 def unknown(resolver: Resolver, place: Place, stack: Stack, known: dict[str, OptionSchema], owner: str) -> None:
