@@ -250,7 +250,9 @@ def test_a_layer_inherits_from_block_stack_and_model():
 
 
 def test_an_inherited_component_can_be_changed_where_it_is_used():
-    (layer,) = layers_of("position: relative(clip=8)\nlayers:\n  - mixer: {type: attention, position: {per_head: false}}")
+    (layer,) = layers_of(
+        "position: relative(clip=8)\nlayers:\n  - mixer: {type: attention, position: {per_head: false}}"
+    )
 
     assert layer.options["mixer"].options["position"].options == {"clip": 8, "per_head": False}
     assert layer.options["position"].options == {"clip": 8, "per_head": True}
