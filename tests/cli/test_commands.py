@@ -102,6 +102,12 @@ def test_costs_as_data():
     assert found["growth"]["time"] == "O(n)"
 
 
+def test_costs_are_counted_up_to_the_length_of_the_model():
+    for length, counted in (("64", [64]), ("4Ki", [1024, 4096])):
+        found = data(f"xcompose cost mine.xc.yaml --format json --no-training --set length={length}")
+        assert [cost["n"] for cost in found["lengths"]] == counted
+
+
 @pytest.mark.parametrize("end", ["png", "svg"])
 def test_a_picture(end):
     found = data(f"xcompose draw mine.xc.yaml -o picture.{end} --length 16 --format json")
