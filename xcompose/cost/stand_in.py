@@ -19,7 +19,7 @@ from xcompose.attention.reads import Read
 from xcompose.attention.tiles import Layout, places_of
 
 EXPLICIT = "explicit"
-START = 2048
+START = 512
 """Texts up to this length are run in full."""
 Spend = Callable[[int], None]
 
