@@ -173,7 +173,7 @@ class Attention(Mixer):
 
     def _remember(self, source: Source | None) -> tuple[Any, Mapping[str, Tensor]]:
         assert source is not None, "cross-attention needs a source until its state holds one"
-        return self.inner.remember(*self._keys(source.x), source.x, source.axis, self._keys)
+        return self.inner.remember(*self._own_keys(source.x), source.x, source.axis, self._keys)
 
     def _asked(self, x: Tensor) -> Tensor:
         return rearrange(self.q(x), "b n (h d) -> b n h d", h=self.heads)
@@ -181,7 +181,15 @@ class Attention(Mixer):
     def _projected(self, x: Tensor, asked: Asked) -> tuple[Tensor, Tensor, Tensor]:
         """Queries of the rows that have to be answered; keys and values of all."""
         q = self._asked(asked.of(x))
-        return q, *self._keys(x, q if asked.axis is None else None)
+        return q, *self._own_keys(x, q if asked.axis is None else None)
+
+    def _own_keys(self, x: Tensor, q: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values of the rows themselves; nothing is computed where nobody reads them."""
+        if self.inner.reads_keys:
+            return self._keys(x, q)
+        g, d, e = self.inner.shape
+        blank = x.new_zeros(()).expand(*x.shape[:2], g, max(d, e))
+        return blank[..., :d], blank[..., :e]
 
     def _keys(self, x: Tensor, q: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values of rows (b n c), each (b n g d); their queries are only needed where these are the keys."""

@@ -133,6 +133,11 @@ class KernelSums(nn.Module):
         return self.score.whole
 
     @property
+    def reads_keys(self) -> bool:
+        """Whether anybody reads keys and values of the rows."""
+        return True
+
+    @property
     def serves_some(self) -> bool:
         """Whether queries may be those of some rows only; a scan over time wants every one."""
         return not self.causal

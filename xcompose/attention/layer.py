@@ -154,6 +154,11 @@ class SoftmaxReads(nn.Module):
         return Answer(y, losses=merged([*(losses for _, losses in found), *self._own_losses()]))
 
     @property
+    def reads_keys(self) -> bool:
+        """Whether anybody reads keys and values of the rows: queries, or a memory that summarises them."""
+        return any(not group.pattern.empty for group in self.groups) or any(m.level == "keys" for m in self.memories)
+
+    @property
     def serves_some(self) -> bool:
         """Whether queries may be those of some rows only; where contents choose, they choose among all."""
         return not self.learned

@@ -182,6 +182,16 @@ def test_pairs_are_those_of_the_closed_form(n):
     assert counts(dense, n).attention == 4 * C * n * n
 
 
+def test_work_is_linear_in_rows_and_points():
+    """Five projections of c x c for each row and for each point: keys and values of the rows are made once."""
+    n, points = 101, 13
+    mixer_ = f"attention(pattern=none, memory=inducing({points}))"
+    keys = {"type": "encoder", "dim": C, "heads": H, "layers": 1, "ffn": "single", "position": "none", "mixer": mixer_}
+    model = plan_model(xc.read({"xcompose": 1, "model": keys}))
+
+    assert counts(model, n).forward == (n + points) * 5 * 2 * C * C + 2 * n * points * 4 * C
+
+
 def test_parameters():
     """m d, and a second MAB."""
     made = context(C, "none").build(options())
