@@ -89,3 +89,15 @@ def test_what_does_not_fit_the_recipe_is_refused_before_any_run(here: Path):
 
     assert [d.message for d in error.value.diagnostics] == ["task 'lm' needs a causal model"]
     assert not Path("out").exists()
+
+
+def test_short_models_are_counted_up_to_their_length(here: Path):
+    for name, layers in (("near", "1"), ("far", "1*attention(pattern=window(4))")):
+        text = SMALL.format(type="decoder", layers=layers).replace("  dim", "  length: 40\n  dim")
+        Path(f"{name}.xc.yaml").write_text(text)
+
+    found = go("near", "far")
+
+    assert [list(row.counted.work_over_length) for row in found.rows] == [[5, 10, 20, 40]] * 2
+    assert [row.counted.work for row in found.rows] == [None, None]
+    assert "<svg" in Path("out/report.html").read_text()

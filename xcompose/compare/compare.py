@@ -193,6 +193,14 @@ def file_name(label: str) -> str:
     return "".join(c if c.isalnum() or c in "-_.=@+" else "-" for c in label)
 
 
+def lengths_of(model: Model) -> tuple[int, ...]:
+    """Where work and state are counted: at far lengths, or up to the longest where the model takes none of them."""
+    longest = model.options.length
+    if longest is None or longest >= LENGTHS[0]:
+        return LENGTHS
+    return tuple(n for halvings in (3, 2, 1, 0) if (n := longest >> halvings))
+
+
 def count(model: Model, recipe: Recipe) -> Counted:
     """What a model on the meta device costs."""
     from xcompose.cost.count import counts
@@ -203,7 +211,7 @@ def count(model: Model, recipe: Recipe) -> Counted:
         except ValueError:  # the model says that it does not take this length; the table shows a dash
             return None
 
-    over = {n: cost for n in LENGTHS if (cost := counted(n)) is not None}
+    over = {n: cost for n in lengths_of(model) if (cost := counted(n)) is not None}
     at_work = over.get(WORK_AT)
     step = counted(recipe.train["length"], activations=True)
     return Counted(

@@ -120,9 +120,12 @@ def costs(rows: Sequence[Row], colours: Mapping[str, str]) -> Figure:
             )
     kinds = (("work, forward", 10, format_flops), ("decode state", 16, format_bytes))
     for axes, (said, base, form) in zip(panels, kinds, strict=True):
+        if not any(line.get_ydata().any() for line in axes.lines):
+            axes.set_axis_off()
+            continue
         axes.set(xscale="log", xlabel="length", title=said)
         axes.set_yscale("log", base=base)
-        axes.xaxis.set_major_locator(FixedLocator([2**k for k in range(10, 19, 2)]))
+        axes.xaxis.set_major_locator(FixedLocator(_marked(axes)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda n, _: format_length(int(n))))
         axes.yaxis.set_minor_locator(NullLocator())
@@ -130,6 +133,13 @@ def costs(rows: Sequence[Row], colours: Mapping[str, str]) -> Figure:
         tidy(axes)
     panels[0].legend(frameon=False, fontsize=8)
     return figure
+
+
+def _marked(axes: Any) -> list[int]:
+    """The lengths that are written below: every second power of two, or those of short models as they are."""
+    lengths = sorted({int(n) for line in axes.lines for n in line.get_xdata()})
+    far = [2**k for k in range(10, 19, 2)]
+    return far if lengths[-1] > far[0] else lengths
 
 
 def _section(label: str, colour: str, model: Model, registry: Registry | None) -> Section:
