@@ -20,7 +20,7 @@ from xcompose.attention.tiles import Layout, places_of
 
 EXPLICIT = "explicit"
 START = 512
-"""Texts up to this length are run in full."""
+"""Reads with up to so many queries and slots are run in full."""
 Spend = Callable[[int], None]
 
 
@@ -36,14 +36,15 @@ def counted_tiles(spend: Spend, spent: Callable[[], int]) -> Iterator[None]:
     known: dict[Any, int] = {}
 
     def count(reads: Sequence[Read], dropout: float) -> Tensor:
-        n = reads[0].q.shape[1]
         learned = any(read.pattern.learned for read in reads)
-        if reads[0].q.device.type != "meta" or learned or n <= START:
+        longest = max(max(read.q.shape[1], read.slots.k.shape[1]) for read in reads)
+        if reads[0].q.device.type != "meta" or learned or longest <= START:
             return run(reads, dropout)
         key = tuple((read.pattern, read.q.shape, read.slots.k.shape, tuple(map(type, read.terms))) for read in reads)
         if key not in known:
             before = spent()
             short = [_start(read) for read in reads]
+            short = short if _pairs(short) else reads
             with torch.no_grad():
                 run(short, dropout)
             known[key] = round((spent() - before) * _pairs(reads) / max(1, _pairs(short)))
@@ -65,9 +66,9 @@ def _pairs(reads: Sequence[Read]) -> int:
 
 
 def _start(read: Read) -> Read:
-    """The read of the first queries, and of as large a part of the slots."""
+    """The read of the first queries, and of as large a part of the slots; of the first slots, where queries are few."""
     n, m = read.q.shape[1], read.slots.k.shape[1]
-    many = m * START // n
+    many = m * START // n if n > START else min(m, START)
     ranges = {name: getattr(read.slots, name) for name in ("at", "start", "end")}
     slots = dataclasses.replace(
         read.slots, k=read.slots.k[:, :many], v=read.slots.v[:, :many],
