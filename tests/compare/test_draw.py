@@ -148,3 +148,17 @@ def test_nothing_lies_outside_the_page():
         for text in figure.texts:
             assert 0 <= text.get_position()[0] < 1
             assert 0 <= text.get_position()[1] < 1
+
+
+def test_each_of_several_stacks_is_drawn_by_itself():
+    blocks = "{row: attention(pattern=axis(1)), column: attention(pattern=axis(0))}"
+    text = (
+        "xcompose: 1\nmodel:\n  type: axial-decoder\n  dim: 8\n  heads: 2\n  grid: [3, 4]\n"
+        f"  blocks: {blocks}\n  outer: {{layers: 'row, column'}}\n  inner: {{layers: row}}\n"
+    )
+    made = plan_model(load_text(text, "image", catalogue=registry.load().catalogue))
+
+    cards = cards_of(made, 12)
+    assert [card.title for card in cards] == ["outer layer 0 · row", "outer layer 1 · column", "inner layer 0 · row"]
+    assert [card.causal for card in cards] == [False, False, True]
+    assert [int((card.depth >= 0).sum()) for card in cards] == [48, 96, 30]

@@ -46,6 +46,8 @@ class Card:
     """Whether nothing behind a position ever reaches it."""
     mixer: str = ""
     """What the spec says of its mixer."""
+    stack: str = ""
+    """The name of its stack, where a model has several."""
 
 
 def draw(model: Model, path: Path, *, n: int | None = None, title: str = "") -> Path:
@@ -130,7 +132,7 @@ def _cards(blocks: Sequence[Any], n: int, stack: str) -> Iterator[Card]:
     for number, (block, groups, field) in enumerate(zip(blocks, read, fields, strict=True)):
         depth = np.where((depth < 0) & field, number + 1, depth)
         title = " · ".join(part for part in (f"{stack} layer {number}".strip(), block.name) if part)
-        yield Card(title, groups, depth, causal)
+        yield Card(title, groups, depth, causal, stack=stack)
 
 
 def declared_by(mixer: Mixer, n: int) -> tuple[Visible, ...]:
@@ -184,7 +186,8 @@ class Page:
     def said(self) -> str:
         """What the picture shows."""
         rows = f"{self.prefix} + {self.n - self.prefix} tokens" if self.prefix else f"{self.n} tokens"
-        return f"A row for each query, a column for each key, {rows}; on the right, what has reached a row."
+        through = " through the layers of its stack" if any(card.stack for card in self.cards) else ""
+        return f"A row for each query, a column for each key, {rows}; on the right, what has reached a row{through}."
 
     def _labels(self) -> tuple[str, str]:
         """What runs across a panel, and down."""
