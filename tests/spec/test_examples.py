@@ -24,7 +24,7 @@ LAYERS = {
 }  # fmt: skip
 LATER = {
     "acme/nystrom", "compressive", "distill", "favor", "lora", "nsga2",
-    "quantize", "routing", "sparse-transformer", "summary",
+    "quantize", "routing",
 }  # fmt: skip
 """Components of the examples that come later."""
 
