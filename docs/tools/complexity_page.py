@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import survey_facts as facts
 import torch
+from torch import nn
 
 import xcompose as xc
 from xcompose.attention import attend
@@ -27,7 +28,7 @@ from xcompose.compose.build import plan_model
 from xcompose.compose.parts import Mixer
 from xcompose.cost.count import parameters
 from xcompose.cost.growths import growths
-from xcompose.spec.model import Spec
+from xcompose.spec.model import Section, Spec
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "complexity.md"
@@ -96,11 +97,14 @@ def _expected(spec: Spec, kinds: Sequence[str]) -> str:
 
 def _keys(model: Any, spec: Spec) -> str:
     """How many keys a query reads on average."""
-    n = prod(model.options.grid) if model.options.grid else min(LENGTH, model.options.length or LENGTH)
+    n, more = _longest(model, spec, "decoder"), {}
     tokens: Any = torch.zeros(1, n, dtype=torch.long, device="meta")
     if (width := model.embedding.width) is not None:
         tokens = torch.zeros(1, n, width, device="meta")
-    more = {"source": tokens} if getattr(model, "reads_source", False) else {}
+    where = f"{n:,}"
+    if getattr(model, "reads_source", False):
+        more = {"source": torch.zeros(1, _longest(model, spec, "encoder"), dtype=torch.long, device="meta")}
+        where = f"{more['source'].shape[1]:,} and {n:,}"
     with collected() as calls, torch.no_grad():
         model(tokens, **more)
     if not calls:
@@ -109,7 +113,17 @@ def _keys(model: Any, spec: Spec) -> str:
         return "chosen by contents"
     pairs = sum(pairs_of(read) for reads in calls for read in reads)
     queries = sum(reads[0].q.shape[1] * reads[0].q.shape[2] for reads in calls)
-    return f"{pairs / queries:,.1f} of {n:,}"
+    return f"{pairs / queries:,.1f} of {where}"
+
+
+def _longest(model: Any, spec: Spec, section: str) -> int:
+    """The length at which keys are counted, of a model or of one of its stacks."""
+    assert spec.model is not None
+    if model.options.grid:
+        return prod(model.options.grid)
+    stack = spec.model.options.get(section)
+    own = stack.options.get("length") if isinstance(stack, Section) else None
+    return min(LENGTH, own or model.options.length or LENGTH)
 
 
 @contextmanager
@@ -151,13 +165,23 @@ def _places(places: Any) -> Any:
 
 
 def _beside(model: Any) -> str:
-    """Parameters of each layer's mixer beside the projections of queries, keys, values and answers."""
+    """Parameters of each layer's mixer beside one set of projections of queries, keys, values and answers."""
     counts = []
-    for mixer in (m for path, m in model.named_modules() if isinstance(m, Mixer) and path.endswith("mixer")):
-        lines = [getattr(mixer, name, None) for name in ("q", "k", "v", "out")]
-        own = {id(p) for line in lines if line is not None for p in line.parameters()}
-        counts.append(sum(p.numel() for p in mixer.parameters() if id(p) not in own))
-    return ", ".join(f"{count:,}" for count in sorted(set(counts))) or "0"
+    for mixer in _outermost(model):
+        first = next((m for m in mixer.modules() if isinstance(getattr(m, "q", None), nn.Linear)), mixer)
+        lines = [getattr(first, name, None) for name in ("q", "k", "v", "out")]
+        usual = {id(p) for line in lines if line is not None for p in line.parameters()}
+        counts.append(sum(p.numel() for p in mixer.parameters() if id(p) not in usual))
+    return ", ".join(f"{count:,}" for count in sorted(set(counts)))
+
+
+def _outermost(model: nn.Module) -> Iterator[Mixer]:
+    """Mixers that are inside no other."""
+    found: list[str] = []
+    for path, module in model.named_modules():
+        if isinstance(module, Mixer) and not any(path.startswith(f"{outer}.") for outer in found):
+            found.append(path)
+            yield module
 
 
 def counted_form(form: facts.Form) -> int:
@@ -207,11 +231,11 @@ def _survey(every: Sequence[Counted]) -> list[str]:
 
 
 def _sizes(every: Sequence[Counted]) -> list[str]:
-    rows = [["spec", "parameters", "expected", "beside the projections, a layer"]]
+    rows = [["spec", "parameters", "expected", "beside projections, a layer"]]
     rows += [[spec.name, f"{spec.parameters:,}", spec.published, spec.beside] for spec in every]
     text = (
         "Counted on the meta device. `expected` is what the spec holds against a published count, where there is one."
-        "\nThe last column is what a mixer has beside its projections; shared parts count in each layer."
+        "\nThe last column is what a mixer has beside one set of projections; shared parts count in each layer."
     )
     return ["## Sizes", "", text, "", *_table(rows), ""]
 
