@@ -124,6 +124,8 @@ class Labels(Term):
     def label(self, q: Point, k: Point) -> Any:
         position, clip = self.position, self.position.clip
         apart = q.at - k.at
+        if apart.is_meta:
+            return apart  # where there is no data, only the shape of labels counts, and every step takes time
         behind = torch.clamp(apart, position.low, clip) - position.low
         if position.causal:
             return behind

@@ -18,7 +18,7 @@ from xcompose.attention.algebra import Intersection
 from xcompose.attention.attend import attend
 from xcompose.attention.pattern import Pattern
 from xcompose.attention.reads import Axis, Read, Slots, Term
-from xcompose.attention.visible import Places, visible_matrix, visible_positions
+from xcompose.attention.visible import Places, of_any_head, visible_matrix, visible_positions
 from xcompose.compose.parts import Memory, Position, Spans, Visible
 from xcompose.decode import cache
 from xcompose.decode.cache import times
@@ -348,9 +348,9 @@ def declared(
     Where heads differ, what any of them may read. A slot that belongs to no position makes nothing visible.
     """
     count = heads.stop - heads.start
-    found = visible_matrix(pattern, n, causal, count, prefix=prefix).any(0)
+    found = of_any_head(visible_matrix(pattern, n, causal, count, prefix=prefix))
     for own, spans in memories:
-        found = found | visible_positions(own, n, causal, spans, count, prefix).any(0)
+        found = found | of_any_head(visible_positions(own, n, causal, spans, count, prefix))
     label = f"heads {heads.start}-{heads.stop - 1}" if count > 1 else f"head {heads.start}"
     return Visible(label, count, found, not any(one.learned for one in (pattern, *(own for own, _ in memories))))
 

@@ -41,7 +41,12 @@ def visible_matrix(
     for count, part in groups:
         found.append(_of_group(part, range(-prefix, n - prefix), causal, (first, count), slots))
         first += count
-    return np.concatenate(found)
+    return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def of_any_head(matrix: np.ndarray) -> np.ndarray:
+    """(n m) from (h n m): what any of the heads may read."""
+    return matrix[0] if matrix.strides[0] == 0 else matrix.any(0)
 
 
 def visible_positions(
@@ -50,7 +55,10 @@ def visible_positions(
     """(h n n) bool: which rows each query may read through slots that stand for spans of them."""
     at = np.arange(-prefix, n - prefix)
     holds = (np.asarray(slots.start)[:, None] <= at) & (at <= np.asarray(slots.end)[:, None])
-    return visible_matrix(pattern, n, causal, heads, slots, prefix).astype(np.float32) @ holds.astype(np.float32) > 0
+    seen = visible_matrix(pattern, n, causal, heads, slots, prefix)
+    alike = seen.strides[0] == 0
+    found = (seen[:1] if alike else seen).astype(np.float32) @ holds.astype(np.float32) > 0
+    return np.broadcast_to(found, (heads, n, n)) if alike else found
 
 
 def receptive_field(layers: Iterable[np.ndarray]) -> list[np.ndarray]:
@@ -71,14 +79,15 @@ def _of_group(pattern: Pattern, rows: range, causal: bool, group: tuple[int, int
     """As `visible_matrix`, for a group of heads: its first one, and how many."""
     (first, heads), n, total = group, len(rows), None if causal else rows.stop
     places = np.arange(rows.start, rows.stop)
-    query = Point(at=places[:, None], head=np.arange(first, first + heads)[:, None, None], total=total)
+    each = heads if pattern.per_head else 1
+    query = Point(at=places[:, None], head=np.arange(first, first + each)[:, None, None], total=total)
     if slots is None:
         slot = Point(at=places[None], total=total)
     else:
         start, end, at = (np.asarray(part)[None] for part in (slots.start, slots.end, slots.at))
         slot = Point(at=at, start=start, end=end, total=total)
-    readable = np.broadcast_to(slot.last <= query.at if causal else np.True_, (heads, n, slot.at.shape[1]))
+    readable = np.broadcast_to(slot.last <= query.at if causal else np.True_, (each, n, slot.at.shape[1]))
     found = readable & (np.True_ if pattern.learned else pattern.allows(query, slot))
     if pattern.otherwise == "self":
         found = found | (~found.any(2, keepdims=True) & readable & (slot.at == query.at))
-    return found
+    return np.broadcast_to(found, (heads, *found.shape[1:]))

@@ -241,6 +241,8 @@ class Stack(nn.Module):
     def trace(self, wanted: np.ndarray, read: Callable[[Block, int], np.ndarray]) -> np.ndarray:
         """From which rows something may reach others, as `Model.trace`."""
         for block in reversed(self.blocks):
+            if wanted.all():
+                break  # every layer passes all of them to themselves
             wanted = reached_from(wanted, read(block, wanted.shape[1]))
         return wanted
 
