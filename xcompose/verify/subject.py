@@ -190,7 +190,7 @@ def parts_of(model: nn.Module, subject: Subject) -> Iterator[Part]:
             place = place_of(path, "cross" if cross else kind, module, subject.node)
         else:
             before = [p for p in places if p.startswith(f"{outer}.")]
-            place = _inside(places[outer], len(before), module)
+            place = _inside(places[outer], len(before), module, "cross" if cross else "mixer")
         places[path] = place
         causal = subject.causal != "none" and not any(path.startswith(f"{around}.") for around in looking_ahead)
         prefix = subject.prefix if kind == "mixer" and place.layer is not None and not cross else 0
@@ -216,15 +216,23 @@ def blame(parts: Iterable[Part], find: Callable[[Part], Diagnostic | None]) -> l
     return [found[part.at] for part in order if part.at in found]
 
 
-def _inside(outer: Place, number: int, module: nn.Module) -> Place:
-    """The place of the mixer with this number inside a mixer of mixers."""
-    inner = [node for node in _components(outer.node.options) if node.kind == "mixer"] if outer.node else []
-    if number >= len(inner):
-        return attrs.evolve(outer, name=type(module).__name__, key=(outer.key, number))
-    node = inner[number]
-    return attrs.evolve(
-        outer, name=node.name, path=node.path, span=node.span, key=(outer.kind, outer.stack, node), node=node
-    )
+def _inside(outer: Place, number: int, module: nn.Module, kind: str) -> Place:
+    """The place of the mixer with this number inside a part; of more mixers than are written, that of the last."""
+    inner = list(_mixers(outer.node.options)) if outer.node else []
+    if not inner:
+        return attrs.evolve(outer, kind=kind, name=type(module).__name__, key=(outer.key, number))
+    node = inner[min(number, len(inner) - 1)]
+    key = (kind, outer.stack, node) if number < len(inner) else (outer.key, number)
+    return attrs.evolve(outer, kind=kind, name=node.name, path=node.path, span=node.span, key=key, node=node)
+
+
+def _mixers(value: Any) -> Iterator[Node]:
+    """The nearest mixers in a tree of options, also those inside memories and the like."""
+    for node in _components(value):
+        if node.kind == "mixer":
+            yield node
+        else:
+            yield from _mixers(node.options)
 
 
 def _components(value: Any) -> Iterator[Node]:
