@@ -1,4 +1,4 @@
-"""Local: the sequence, or the grid that it fills, is cut into blocks; a query reads its block and a margin around it.
+"""Local: a query reads its block, of the sequence or of the grid that it fills, and a margin around the block.
 
 Maths    S_i = {j : corner(i) - memory <= x(j) < corner(i) + block + memory on every side},  x(j): where j lies,
          corner(i): the first position of the block of i;  in a decoder also j <= i, which leaves of the margin what is
