@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 import pytest
 import torch
 from xcompose_plugins.patterns.window import Window
 
-from xcompose.compose.build import build_model
+import xcompose as xc
+from xcompose.compose.build import build_model, plan_model
 from xcompose.compose.model import Model
+from xcompose.cost.count import parameters
 from xcompose.registry import load
 from xcompose.spec import load_text
 from xcompose.spec.model import Spec
 from xcompose.verify import alive, causal, decode, gradients, padding, saving
 from xcompose.verify.subject import Subject
 
+ROOT = Path(__file__).parents[3]
 TEXT = """\
 xcompose: 1
 model:
@@ -61,7 +66,7 @@ def test_a_sound_model_has_no_finding(certificate, kind):
 
 
 def narrower(mixer) -> None:
-    """The first group of heads of the second member reads windows of 2 where 3 is declared, as the second group does."""
+    """The first group of heads of the second member reads windows of 2 where it says 3; the second group hides it."""
     inner = mixer.members[1].inner
     window, everywhere = inner.groups[0].pattern.members
     assert window == Window(size=3)
@@ -112,3 +117,14 @@ def test_weights_of_shared_projections_are_saved_once():
     names = [name for name, _ in model.named_parameters() if "out" in name and "of" in name]
     assert names == [f"stack.layers.0.mixer.of.0.out.{name}" for name in ("weight", "bias")]
     assert torch.equal(*[model.state_dict()[f"stack.layers.0.mixer.of.{i}.out.bias"] for i in (0, 1)])
+
+
+@pytest.mark.parametrize(("name", "layers"), [("longformer-base", 12), ("led-base", 6)])
+def test_global_rows_cost_three_projections_a_layer(name, layers):
+    """3 (c^2 + c) parameters beside those of one attention: queries, keys and values, but no second output."""
+    file = ROOT / "specs" / "survey" / f"{name}.xc.yaml"
+    stack = "model.encoder.mixer" if name == "led-base" else "model.mixer"
+
+    whole, plain = (plan_model(xc.read(file, *sets)) for sets in ((), (f"{stack}=attention",)))
+
+    assert parameters(whole).total - parameters(plain).total == layers * 3 * (768**2 + 768)
