@@ -131,7 +131,7 @@ model:
             use: attention(pattern=dense)
           - use: attention(pattern=window(2) | prefix)
     - attention(pattern=random(1, block=3) | blocks(3), memory=conv(3))
-    - attention(pattern=window(2) - prefix, memory=again(first(0)))
+    - attention(pattern=window(2) - prefix, memory=reread(first(0)))
 """
     (tmp_path / "prefix.xc.yaml").write_text(text)
     report = check_spec(str(tmp_path / "prefix.xc.yaml"))

@@ -26,8 +26,8 @@ SEPARATE = f"""
 type: rows
 of:
   - rows: first(0)
-    use: attention(pattern=dense - prefix(keys), memory=again(first(0)))
-  - use: attention(pattern=window({RADIUS}) - prefix(keys), memory=again(first(0)))
+    use: attention(pattern=dense - prefix(keys), memory=reread(first(0)))
+  - use: attention(pattern=window({RADIUS}) - prefix(keys), memory=reread(first(0)))
 """
 
 

@@ -47,7 +47,7 @@ FAR = 4096
 
 
 @options
-class AgainOptions:
+class RereadOptions:
     """Rows read again."""
 
     rows: Part.pattern | None = option(None, main=True)
@@ -59,11 +59,11 @@ class AgainOptions:
     """Whether the projections have biases."""
 
 
-class Again(Memory):
+class Reread(Memory):
     level = "rows"
     projects = True
 
-    def __init__(self, options: AgainOptions, context: Context):
+    def __init__(self, options: RereadOptions, context: Context):
         super().__init__()
         assert context.kv_heads is not None, "a memory is built inside an attention"
         assert context.head_dim is not None, "a memory is built inside an attention"
@@ -115,7 +115,7 @@ class Again(Memory):
         return rearrange(k, "b m (g d) -> b m g d", g=self.heads), rearrange(v, "b m (g e) -> b m g e", g=self.heads)
 
 
-def refuse(memory: Again, options: AgainOptions, context: Context) -> None:
+def refuse(memory: Reread, options: RereadOptions, context: Context) -> None:
     """Refuse rows that are not said by their place, and patterns that mean nothing between two sequences."""
     if options.rows is not None:
         name, rows = context.name(options.rows), memory.rows
@@ -141,4 +141,4 @@ def refuse(memory: Again, options: AgainOptions, context: Context) -> None:
 
 @hookimpl
 def components():
-    return [Component(kind="memory", name="again", options=AgainOptions, build=Again)]
+    return [Component(kind="memory", name="reread", options=RereadOptions, build=Reread)]

@@ -16,8 +16,8 @@ from xcompose.diagnostics import PartError
 B, N, C, H, G, D = 2, 11, 12, 6, 3, 2
 
 
-def again(first: int | None = None, **given):
-    return part("memory", "again", rows=None if first is None else pattern("first", size=first), **given)
+def reread(first: int | None = None, **given):
+    return part("memory", "reread", rows=None if first is None else pattern("first", size=first), **given)
 
 
 def over(memory, used="window", **given):
@@ -49,7 +49,7 @@ def naive(made, x: Tensor, reads, again_of, causal: bool) -> Tensor:
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("first", [None, 1, 3])
 def test_formula_and_gradients(first, causal):
-    made = mixer(over(again(first)), C, "strict" if causal else "none")
+    made = mixer(over(reread(first)), C, "strict" if causal else "none")
     x = rows(B, N, C).requires_grad_()
 
     found = made(x, Axis(range(N), total=None if causal else N)).x
@@ -62,7 +62,7 @@ def test_the_four_pieces_of_etc():
     """Tokens read tokens and prefix rows through different projections; a window leaves the prefix rows out."""
     g = 3
     local = pattern("difference", of=(pattern("window", size=2), pattern("prefix")))
-    made = mixer(over(again(0), local), C, "none", prefix=g)
+    made = mixer(over(reread(0), local), C, "none", prefix=g)
     x = rows(B, N, C).requires_grad_()
 
     found = made(x, Axis(range(-g, N - g), total=N - g)).x
@@ -78,7 +78,7 @@ def test_the_four_pieces_of_etc():
 def test_relative_labels_see_the_places_of_rows_read_again():
     g = 2
     position = part("position", "relative", clip=3)
-    made = mixer(over(again(0), pattern("none"), position=position), C, "none", prefix=g)
+    made = mixer(over(reread(0), pattern("none"), position=position), C, "none", prefix=g)
     x = rows(B, N, C)
     term = made.inner.position.vectors
     with torch.no_grad():
@@ -101,7 +101,7 @@ def test_relative_labels_see_the_places_of_rows_read_again():
 
 @pytest.mark.parametrize("first", [None, 3])
 def test_decoding(first):
-    made = mixer(over(again(first)), C)
+    made = mixer(over(reread(first)), C)
 
     decodes(made, N)
     is_strict(made, N)
@@ -111,26 +111,26 @@ def test_decoding(first):
 
 
 def test_a_pattern_of_its_own_drops_what_is_not_read_any_more():
-    made = mixer(over(again(pattern=pattern("window", size=3)), pattern("none")), C)
+    made = mixer(over(reread(pattern=pattern("window", size=3)), pattern("none")), C)
 
     decodes(made, N)
     assert made.state_shape(N)["memory.0.k"] == (3, G, D)
 
 
 def test_padding_counts_for_nothing():
-    padding_counts_for_nothing(mixer(over(again(3)), C, "none"), N)
-    padding_counts_for_nothing(mixer(over(again()), C), N, causal=True)
+    padding_counts_for_nothing(mixer(over(reread(3)), C, "none"), N)
+    padding_counts_for_nothing(mixer(over(reread()), C), N, causal=True)
 
 
 def test_a_source_is_read_once():
-    made = mixer(over(again(), pattern("none")), C, role="cross")
+    made = mixer(over(reread(), pattern("none")), C, role="cross")
 
     assert summarises_a_source(made, 5, 7)
 
 
 def test_other_widths_of_values_and_no_biases():
     around = context(C, heads=H, kv_heads=G, head_dim=D, value_dim=5)
-    made = around.build(again(bias=False))
+    made = around.build(reread(bias=False))
 
     assert {name: tuple(p.shape) for name, p in made.named_parameters()} == {
         "k.weight": (G * D, C),
@@ -147,7 +147,7 @@ def test_other_widths_of_values_and_no_biases():
 )
 def test_rows_that_places_do_not_say_are_refused(used, reason):
     with pytest.raises(PartError) as caught:
-        context(C, heads=H, kv_heads=G, head_dim=D).build(part("memory", "again", rows=used))
+        context(C, heads=H, kv_heads=G, head_dim=D).build(part("memory", "reread", rows=used))
 
     name = type(used).__name__.lower()
     assert caught.value.message == f"pattern '{name}' does not say which rows are read again"
@@ -157,7 +157,7 @@ def test_rows_that_places_do_not_say_are_refused(used, reason):
 
 def test_between_two_sequences_positions_mean_nothing():
     with pytest.raises(PartError) as caught:
-        context(C, heads=H, kv_heads=G, head_dim=D, role="cross").build(again(pattern=pattern("window", size=1)))
+        context(C, heads=H, kv_heads=G, head_dim=D, role="cross").build(reread(pattern=pattern("window", size=1)))
 
     assert caught.value.message == "cross-attention cannot use pattern 'window'"
     assert caught.value.label == "it compares positions of queries and keys, which mean nothing between two sequences"
