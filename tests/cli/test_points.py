@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_docs import ROOT, blocks, commands, fits
 from tests.train.test_images import idx
 
 from .calling import call
@@ -55,3 +56,12 @@ def test_it_is_counted_and_timed_as_others_are():
     assert timed.code == 0
     assert "sets" in timed.out
     assert "vectors         3 → 16" in call("xcompose build sets.xc.yaml --explain").out
+
+
+def test_the_page_about_sets_says_what_is_so(monkeypatch):
+    page = ROOT / "docs" / "sets.md"
+    ((title, text),) = blocks(page, "yaml")
+    Path(title).write_text(text)
+    monkeypatch.setenv("COLUMNS", "140")
+    for command, expected in commands(page):
+        assert fits(expected.split("\n"), call(command).said.split("\n")), command
