@@ -9,7 +9,8 @@ Cost     l = block's size, in a decoder inside the grid: l (l + 1) / 2 + l memor
          l (l + 1) / 2 + l (h_m (w_q + 2 w_m) + h_q w_m) for a block (h_q, w_q) with memory (h_m, w_m);
          the cache keeps memory + l keys; h_m width + h_q (w_m + w_q) on a grid
 Limits   over two sides a decoder's sequence must fill the grid block by block: `grid_block` is then the block, which
-         has to divide the grid. In an encoder the order is free, and blocks at the edges may be cut off
+         has to divide the grid. In an encoder the order is free, and blocks at the edges may be cut off;
+         rows before the tokens lie on no grid
 Paper    Parmar et al., Image Transformer, ICML 2018, arXiv:1802.05751, s. 3.3
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import lcm, prod
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -58,8 +59,12 @@ class Local(Pattern):
     memory: tuple[int, ...]
     grid: Grid = Grid((1,))
 
+    @property
+    def prefix_pairs(self) -> Literal["none", "some"]:  # type: ignore[override]
+        return "some" if len(self.block) == 1 else "none"
+
     def allows(self, q: Point, k: Point) -> Any:
-        found = True
+        found = True if len(self.block) == 1 else (q.at >= 0) & (k.at >= 0)
         asking, asked = self.grid.coordinates(q.at), self.grid.coordinates(k.at)
         for here, there, part, more in zip(asking, asked, self.block, self.memory, strict=True):
             corner = here // part * part
@@ -75,7 +80,8 @@ class Local(Pattern):
 
     def steady(self, length: int) -> Steady:
         below = lcm(self.block[0], self.grid.block[0] if self.grid.block else 1)
-        return Steady(period=below * prod(self.grid.sides[1:]))
+        period = below * prod(self.grid.sides[1:])
+        return Steady(period) if len(self.block) == 1 else Steady(period, low=0)
 
     def last_reader(self, at: Any) -> Any:
         corner = []

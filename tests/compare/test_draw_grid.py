@@ -77,6 +77,21 @@ def test_layers_reach_further():
     assert np.isclose(page._reached(cards[1]), page._shade(2)).all(2)[0].tolist() == [True] * 6
 
 
+def test_rows_before_the_tokens_are_left_out():
+    text = (
+        SPEC.format(kind="encoder")
+        .replace("memory=[1, 1])", "memory=[1, 1]) | prefix")
+        .replace("  layers", "  embedding: tokens(prefix=3)\n  layers")
+    )
+    made = model(text)
+    cards = cards_of(made, 24)
+
+    page = GridPage(cards, Grid((4, 6), (2, 2)), (1, 2), made.prefix)
+
+    assert (made.prefix, len(cards[0].depth)) == (3, 27)
+    assert spelt(page._read(cards[0], cards[0].groups[0], 0)) == [".xxxx.", ".xQxx.", ".xxxx.", "......"]
+
+
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_becomes_a_file(tmp_path: Path, suffix):
     made = model(SPEC.format(kind="decoder"))

@@ -27,19 +27,19 @@ def draw_on_grid(model: Model, path: Path, grid: Grid, place: tuple[int, int]) -
         ValueError: the file is to be neither SVG nor PNG.
         SpecError: the file cannot be written (XC089).
     """
-    page = GridPage(cards_of(model, grid.size), grid, place)
+    page = GridPage(cards_of(model, grid.size), grid, place, model.prefix)
     return write(page.drawn(model.spec.name if model.spec is not None else "model"), path)
 
 
 class GridPage(Page):
     """Cards whose panels are the grid, seen from one place."""
 
-    def __init__(self, cards: tuple[Card, ...], grid: Grid, place: tuple[int, int]):
-        super().__init__(cards)
+    def __init__(self, cards: tuple[Card, ...], grid: Grid, place: tuple[int, int], prefix: int = 0):
+        super().__init__(cards, prefix)
         self.shape = (grid.sides[0], grid.size // grid.sides[0])
         lies = Grid(grid.sides).index(grid.coordinates(np.arange(grid.size)))
-        self.order = np.argsort(lies).reshape(self.shape)
-        """The index of each place of the grid."""
+        self.order = prefix + np.argsort(lies).reshape(self.shape)
+        """The row of each place of the grid."""
         self.place, self.query = place, int(self.order[place])
 
     def said(self) -> str:

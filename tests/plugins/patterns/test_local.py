@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xcompose_plugins.patterns.local import Local
 
-from xcompose.api import Axis, Grid, PartError
+from xcompose.api import Axis, Difference, Grid, Intersection, PartError, Point, Union
 from xcompose.attention.checks import cover_fault
 from xcompose.attention.counts import kept, pairs, tile_pairs
 
@@ -75,6 +75,19 @@ def test_in_an_encoder_the_order_is_free_and_blocks_may_be_cut_off(sides, block,
     pattern = local(sides, block, (1, 2), order)
 
     owes(pattern, pattern.grid.size, on_a_grid(pattern.grid, block, (1, 2)), decoder=False)
+
+
+def test_rows_before_the_tokens_lie_on_no_grid_but_on_the_line():
+    at = np.arange(-3, 6)
+    q, k = Point(at=at[:, None]), Point(at=at[None])
+
+    grid, line = decoding((4, 6), (2, 2), (2, 2)), Local((4,), (1,))
+
+    assert np.array_equal(grid.allows(q, k)[3:, 3:], grid.allows(Point(at=at[3:, None]), Point(at=at[None, 3:])))
+    assert not grid.allows(q, k)[:3].any()
+    assert not grid.allows(q, k)[:, :3].any()
+    assert line.allows(Point(at=-1), Point(at=0))
+    assert (grid.prefix_pairs, line.prefix_pairs) == ("none", "some")
 
 
 def test_grids_may_have_three_sides():
@@ -355,3 +368,13 @@ def test_each_side_needs_a_memory():
     message = "local needs one memory for each side of a block, found 2 and 1"
     fixes = ("local(256, memory=256)", "local([16, 16], memory=[16, 32])")
     refused(message, fixes=fixes, block=(2, 2), memory=(1,), grid=Grid((4, 4)))
+
+
+@pytest.mark.parametrize("other", [written("strided", stride=3), written("global", first=5), Local((3,), (1,))])
+@pytest.mark.parametrize(
+    "pattern", [Local((4,), (6,)), decoding((8, 6), (2, 3), (1, 2)), decoding((6, 8), (1, 2), (2, 1))]
+)
+def test_meets_other_patterns_pair_by_pair(pattern, other):
+    for joined in (Union((pattern, other)), Intersection((pattern, other)), Difference((pattern, other))):
+        for causal in (True, False):
+            assert cover_fault(joined, range(48), range(48), causal) is None
