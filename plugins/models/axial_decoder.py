@@ -99,6 +99,7 @@ class AxialDecoder(Model):
         findings = Findings()
         with findings:
             self.embedding = context.build(options.embedding)
+            self.refuse_prefix(options.embedding, context, findings)
         with findings:
             self.outer = Side(options.outer, context, norm=False, piece=Rows(self.row))
             refuse_other_widths(options.outer, self.outer.stack, context)

@@ -74,8 +74,8 @@ class TestLines:
         whole = text(summary(model))
 
         assert whole.splitlines()[0] == (
-            "spec   encoder-decoder, 106,624 parameters, encoder length 2Ki, decoder length 100, state O(n): 264.0 KiB "
-            "at 1Ki"
+            "spec   encoder-decoder, 106,624 parameters, encoder length 2Ki, decoder length 100, state O(n): 25.8 KiB "
+            "at 100"
         )
         assert lines(model) == [
             "tokens 256 → 32 8,192",

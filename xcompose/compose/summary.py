@@ -21,7 +21,7 @@ from xcompose.schema import option_schemas
 from xcompose.spec.model import Layer, Node, Section
 
 SHOWN_AT = 1024
-"""The length that the size of the state is shown for."""
+"""The length that the size of the state is shown for, where the model takes it."""
 
 NEAR, FAR = (43_517, 48_211, 54_883, 59_741, 63_359), (172_719, 190_477, 216_541, 233_663, 253_436)
 """Lengths at which the growth of a state is read; irregular, so that those of blocks and segments are met in many
@@ -69,7 +69,9 @@ class Summary:
     growth: str
     """Of the decode state: `O(1)`, `O(n)`; empty without a state."""
     state_bytes: int
-    """At `SHOWN_AT` tokens."""
+    """At `shown_at` tokens."""
+    shown_at: int
+    """The length that the size of the state is shown for: 1024, or the longest where the spec states less."""
     rows: tuple[Row | Repeat, ...]
     written: tuple[str, ...]
     """The keys of `model` that somebody wrote."""
@@ -94,10 +96,11 @@ def summarise(model: Model, *, explain: bool = False, registry: Registry | None 
     assert model.node is not None, "only the composer's models can be summarised"
     spec, node = model.spec, model.node
     each = {id(p): p for p in model.parameters()}.values()
+    shown = min([SHOWN_AT, *_lengths(model, node).values()])
     return Summary(
         name=spec.name if spec else node.name, type=node.name, parameters=sum(p.numel() for p in each),
         trainable=sum(p.numel() for p in each if p.requires_grad), lengths=_lengths(model, node),
-        growth=_growth(model), state_bytes=model.state_bytes(SHOWN_AT),
+        growth=_growth(model), state_bytes=model.state_bytes(shown), shown_at=shown,
         rows=_Describer(model, node, Speller(registry or load()), explain).rows(),
         written=_written(node), file=spec.file if spec else "",
     )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import attrs
 
 from xcompose.compose.room import readable
-from xcompose.compose.summary import SHOWN_AT, Repeat, Row, Summary
+from xcompose.compose.summary import Repeat, Row, Summary
 
 
 def text(summary: Summary) -> str:
@@ -29,7 +29,7 @@ def _head(summary: Summary) -> str:
     lengths = [f"{f'{name} ' if name else ''}length {binary(n)}" for name, n in summary.lengths.items()]
     facts = [summary.type, count, *(lengths or ["any length"])]
     if summary.growth:
-        facts.append(f"state {summary.growth}: {readable(summary.state_bytes)} at {binary(SHOWN_AT)}")
+        facts.append(f"state {summary.growth}: {readable(summary.state_bytes)} at {binary(summary.shown_at)}")
     return f"{summary.name}   {', '.join(facts)}"
 
 

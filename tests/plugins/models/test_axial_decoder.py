@@ -282,6 +282,10 @@ def test_a_longer_sequence_is_refused():
             {"inner": {"layers": "row", "grid": [5, 4]}},
             "both stacks of an axial decoder read one grid, that of the model", ("leave grid out of inner",),
         ),
+        (
+            {"embedding": "tokens(prefix=2)"}, "a decoder cannot use embedding 'tokens' with rows before the tokens",
+            ("prefix=0", "use it in an encoder"),
+        ),
         ({"embedding": "vectors(3)"}, "an axial decoder reads tokens, not numbers", ("tokens",)),
         (
             {"outer": {"layers": "column", "residual": "reversible(join=concat)"}},

@@ -175,6 +175,14 @@ def refused(**given: Any) -> PartError:
     return caught.value
 
 
+def test_between_two_sequences_it_is_refused():
+    with pytest.raises(PartError) as caught:
+        mixer(axial(1), 8, "none", grid=Grid((4, 5)), role="cross")
+
+    assert caught.value.message == "cross-attention cannot use pattern 'axis'"
+    assert caught.value.label == "it compares positions of queries and keys, which mean nothing between two sequences"
+
+
 def test_a_model_without_a_grid_is_refused():
     error = refused(along=0)
 
