@@ -100,6 +100,8 @@ class AttentionOptions:
 class Attention(Mixer):
     """Projects, and leaves the reading to the engine."""
 
+    remembers_source = True
+
     def __init__(self, options: AttentionOptions, context: Context):
         super().__init__()
         self.dim, self.cross, self.shared_qk = context.dim, context.role == "cross", options.shared_qk

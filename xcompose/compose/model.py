@@ -153,10 +153,16 @@ class Model(nn.Module, ABC):
 
     def _next(self, state: State, axis: Axis, states: Mapping[str, Any]) -> State:
         parts = {name: states.get(name, kept) for name, kept in state.parts.items()}
+        if self.reads_source and self._source_is_remembered():
+            parts["source"] = {name: rows[:, :0] for name, rows in parts["source"].items()}
         if axis.valid is not None:
             return State(state.time + axis.valid.sum(1), parts)
         together = None if state.together is None else state.together + axis.n
         return State(state.time + axis.n, parts, together)
+
+    def _source_is_remembered(self) -> bool:
+        crosses = [block.cross for stack in self.decoding() for block in stack.blocks if block.cross is not None]
+        return all(cross.remembers_source for cross in crosses)
 
     def _source(
         self, state: State | None, source: Tensor | None, source_mask: Tensor | None

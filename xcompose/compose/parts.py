@@ -58,6 +58,9 @@ class Mixer(nn.Module, ABC):
     state the rows are a whole sequence from its start; with one they continue it. A state is used up by the call.
     """
 
+    remembers_source: bool = False
+    """Whether after one call its state holds all it needs of the source, so that later calls do without."""
+
     def forward(self, x: Tensor, axis: Axis, state: Any = None, source: Source | None = None) -> Mixed:
         if state is None:
             return self.mix(x, axis, source)

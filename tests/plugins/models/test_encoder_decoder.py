@@ -75,3 +75,52 @@ class TestEncoderDecoder:
             xc.build({"xcompose": 1, "model": {**REAL, "encoder": wrong, "decoder": wrong}})
 
         assert any(side in found.path for found in caught.value.diagnostics)
+
+
+class TestTheSourceInTheState:
+    """What later steps need of the source, and no more."""
+
+    def read(self, cross: str, **more):
+        keys = {**REAL, "cross": cross, "encoder": {"layers": 1, "length": 40}, **more}
+        m = xc.build({"xcompose": 1, "model": keys}, dtype=torch.float64).eval()
+        state, whole = m.start(2, source=tokens(37)), m(tokens(7), source=tokens(37)).logits
+        pieces, begin = [], 0
+        for end in (3, 4, 7):
+            out = m(tokens(7)[:, begin:end], state=state)
+            pieces, state, begin = [*pieces, out.logits], out.state, end
+        torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=0, atol=1e-12)
+        return {
+            name: tuple(t.shape[1:]) for name, t in flat(state.parts).items() if "cross" in name or "source" in name
+        }
+
+    def test_slots_of_a_fixed_number_do_not_grow_with_it(self):
+        found = self.read("attention(pattern=none, memory=linformer(5))")
+
+        layer = {
+            "source.0.k": (0, 2, 12), "source.0.v": (0, 2, 12), "source.1.k": (5, 2, 12), "source.1.v": (5, 2, 12),
+            "source.1.log_weight": (5,),
+        }  # fmt: skip
+        assert found == {
+            **{f"{i}.cross.{name}": size for i in (0, 1) for name, size in layer.items()},
+            "source.x": (0, 24), "source.valid": (0,),
+        }  # fmt: skip
+
+    def test_a_mixer_that_does_not_remember_it_finds_its_rows(self):
+        found = self.read("sum(attention, attention(pattern=none, memory=linformer(5)))")
+
+        assert found["source.x"] == (37, 24)
+
+    def test_a_cross_layer_that_needs_the_length_of_the_source_is_refused_without(self):
+        keys = {**REAL, "cross": "attention(pattern=none, memory=linformer(5))", "length": None}
+        with pytest.raises(xc.SpecError) as caught:
+            xc.build({"xcompose": 1, "model": keys})
+
+        assert {d.message for d in caught.value.diagnostics} == {"memory 'linformer' needs the length of the source"}
+
+
+def flat(state, path: str = "") -> dict[str, torch.Tensor]:
+    """The tensors of a state by their paths."""
+    if isinstance(state, torch.Tensor):
+        return {path: state}
+    pairs = state.items() if isinstance(state, dict) else enumerate(state)
+    return {name: t for key, value in pairs for name, t in flat(value, f"{path}.{key}" if path else str(key)).items()}
