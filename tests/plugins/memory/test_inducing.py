@@ -14,6 +14,7 @@ from xcompose.compose.parts import Source
 from xcompose.cost.count import counts
 from xcompose.diagnostics import PartError, SpecError
 from xcompose.diagnostics.render import text as rendered
+from xcompose.verify.runner import check_spec
 
 B, N, C, H, M = 2, 7, 12, 3, 5
 FORMS = pytest.mark.parametrize("authors", [False, True], ids=["paper", "authors"])
@@ -118,6 +119,18 @@ def test_a_decoder_that_reads_a_source_answers_step_by_step():
 
     torch.testing.assert_close(torch.cat(steps, 1), m(tokens, source=source).logits, rtol=0, atol=1e-11)
     assert state.parts["0.cross"]["source"][1]["k"].shape == (2, M, H, C // H)
+
+
+def test_every_certificate_holds_where_sources_are_summarised(tmp_path):
+    file = tmp_path / "made.xc.yaml"
+    memory = '"attention(pattern=none, memory=inducing(3))"'
+    sides = f"cross: {memory}, encoder: {{layers: {memory}}}, decoder: {{layers: 1}}, output: lm(tied=false)"
+    keys = f"type: encoder-decoder, dim: {C}, heads: {H}, vocab: 11, embedding: vectors(3), {sides}"
+    file.write_text(f"xcompose: 1\nmodel: {{{keys}}}\nexpect: {{causal: strict, decode: exact}}\n")
+    report = check_spec(str(file))
+
+    assert report.findings == ()
+    assert [stage.status for stage in report.stages] == ["passed"] * 6
 
 
 @pytest.mark.parametrize("lengths", [[N, 4, 1], [2, N, 0]])
