@@ -7,7 +7,7 @@ import pytest
 from torch import Tensor
 
 from xcompose import registry
-from xcompose.compare.draw import cards_of, draw, drawing, summary, telling_length
+from xcompose.compare.draw import cards_of, draw, drawing, seen, summary, telling_length
 from xcompose.compose.build import plan_model
 from xcompose.compose.model import Model
 from xcompose.compose.parts import Mixer
@@ -162,3 +162,20 @@ def test_each_of_several_stacks_is_drawn_by_itself():
     assert [card.title for card in cards] == ["outer layer 0 · row", "outer layer 1 · column", "inner layer 0 · row"]
     assert [card.causal for card in cards] == [False, False, True]
     assert [int((card.depth >= 0).sum()) for card in cards] == [48, 96, 30]
+
+
+@pytest.mark.parametrize("n", [160, 161, 500])
+@pytest.mark.parametrize("causal", [False, True])
+def test_no_pair_is_too_small_to_be_seen(n, causal):
+    """A panel shows every n / 160-th pair of a side at least: each is widened to so many."""
+    single, size = np.zeros((n, n), dtype=bool), -(-n // 160)
+    single[n - 1, 3] = single[0, 0] = True
+
+    wide = seen(single, causal)
+
+    assert wide[single].all()
+    rows, columns = (np.unique(part) for part in wide[n // 2 :].nonzero())
+    assert (len(columns), 3 in columns) == (size, True)
+    assert len(rows) == (n - 1) % size + 1
+    assert not causal or not np.triu(wide, 1).any()
+    assert (wide == single).all() == (size == 1)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from xcompose.compose.model import Model
     from xcompose.compose.parts import Mixer, Visible
 
+POINTS = 160
+"""Points along a panel's side."""
 LENGTHS = (32, 64, 128, 256, 512)
 SPARSE = (0.6, 0.8)
 """A layer shows its structure where it reads less than this share of what it might: clearly, or just so."""
@@ -219,13 +221,13 @@ class Page:
     def _read(self, card: Card, group: Visible, number: int) -> np.ndarray:
         image = self._ground(card.causal)
         colour = rgb(GROUPS[number % len(GROUPS)])
-        image[np.asarray(group.matrix, dtype=bool)] = colour if group.exact else 0.55 + 0.45 * colour
+        image[seen(group.matrix, card.causal)] = colour if group.exact else 0.55 + 0.45 * colour
         return image
 
     def _reached(self, card: Card) -> np.ndarray:
         image = self._ground(card.causal)
-        for depth in range(int(card.depth.max()) + 1):
-            image[card.depth == depth] = self._shade(depth)
+        for depth in reversed(range(int(card.depth.max()) + 1)):
+            image[seen(card.depth == depth, card.causal)] = self._shade(depth)
         return image
 
     def _shade(self, depth: int) -> np.ndarray:
@@ -290,6 +292,17 @@ def _wide(said: str) -> float:
 
 def _label(group: Visible) -> str:
     return group.label if group.exact else f"{group.label} (at most)"
+
+
+def seen(matrix: np.ndarray, causal: bool) -> np.ndarray:
+    """(n n) pairs to colour, single ones widened where a panel has fewer points than pairs, so that none is lost."""
+    matrix, n = np.asarray(matrix, dtype=bool), len(matrix)
+    size = -(-n // POINTS)
+    if size == 1:
+        return matrix
+    filled = np.pad(matrix, (0, -n % size)).reshape(-(-n // size), size, -(-n // size), size)
+    wide = np.broadcast_to(filled.any((1, 3), keepdims=True), filled.shape).reshape(n + -n % size, -1)[:n, :n]
+    return np.tril(wide) if causal else wide
 
 
 def rgb(colour: str) -> np.ndarray:
