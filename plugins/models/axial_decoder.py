@@ -306,6 +306,9 @@ def image(options: AxialDecoderOptions, context: Context) -> Grid:
         if own != (options.grid, options.grid_block):
             message = "both stacks of an axial decoder read one grid, that of the model"
             raise PartError(message, option=name, fixes=(f"leave grid out of {name}",))
+        if section.options["length"] != options.length:
+            message = "both stacks of an axial decoder read one image, as long as the model says"
+            raise PartError(message, option=name, fixes=(f"leave length out of {name}",))
     return context.grid
 
 

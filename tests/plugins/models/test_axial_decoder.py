@@ -283,6 +283,11 @@ def test_a_longer_sequence_is_refused():
             "both stacks of an axial decoder read one grid, that of the model", ("leave grid out of inner",),
         ),
         (
+            {"outer": {"layers": "row", "length": 10}},
+            "both stacks of an axial decoder read one image, as long as the model says",
+            ("leave length out of outer",),
+        ),
+        (
             {"embedding": "tokens(prefix=2)"}, "a decoder cannot use embedding 'tokens' with rows before the tokens",
             ("prefix=0", "use it in an encoder"),
         ),
