@@ -46,7 +46,7 @@ def visible_matrix(
 
 def of_any_head(matrix: np.ndarray) -> np.ndarray:
     """(n m) from (h n m): what any of the heads may read."""
-    return matrix[0] if matrix.strides[0] == 0 else matrix.any(0)
+    return matrix[0] if matrix.strides[0] == 0 else np.logical_or.reduce(matrix, axis=0)
 
 
 def visible_positions(
@@ -87,7 +87,7 @@ def _of_group(pattern: Pattern, rows: range, causal: bool, group: tuple[int, int
         start, end, at = (np.asarray(part)[None] for part in (slots.start, slots.end, slots.at))
         slot = Point(at=at, start=start, end=end, total=total)
     readable = np.broadcast_to(slot.last <= query.at if causal else np.True_, (each, n, slot.at.shape[1]))
-    found = readable & (np.True_ if pattern.learned else pattern.allows(query, slot))
+    found: np.ndarray = readable & (np.True_ if pattern.learned else pattern.allows(query, slot))
     if pattern.otherwise == "self":
         found = found | (~found.any(2, keepdims=True) & readable & (slot.at == query.at))
     return np.broadcast_to(found, (heads, *found.shape[1:]))
