@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from xcompose.compose.model import Model
     from xcompose.compose.parts import Mixer, Visible
 
-POINTS = 160
-"""Points along a panel's side."""
+POINTS = 80
+"""Places along a side of a panel that can be told apart."""
 LENGTHS = (32, 64, 128, 256, 512)
 SPARSE = (0.6, 0.8)
 """A layer shows its structure where it reads less than this share of what it might: clearly, or just so."""
