@@ -9,9 +9,9 @@ Paper    Lee et al., Set Transformer, ICML 2019, arXiv:1810.00825, s. 3.1: the r
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from xcompose.api import FFN, Activation, Component, Context, activation, hookimpl, option, options
+from xcompose.api import FFN, Activation, Component, Context, ToStream, activation, hookimpl, option, options
 
 
 @options
@@ -27,7 +27,7 @@ class SingleOptions:
 class Single(FFN):
     def __init__(self, options: SingleOptions, context: Context):
         super().__init__()
-        self.linear = nn.Linear(context.dim, context.dim, bias=options.bias)
+        self.linear = ToStream(context.dim, context.dim, bias=options.bias)
         self.act, self.word = activation(options.act), options.act
 
     def extra_repr(self) -> str:

@@ -25,6 +25,7 @@ from xcompose.api import (
     Part,
     PartError,
     Source,
+    ToLogits,
     hookimpl,
     option,
     options,
@@ -74,7 +75,7 @@ class PooledClassify(Output):
 
         self.pool = layer(cross=True)
         self.talk = nn.ModuleList(layer(cross=False) for _ in range(options.layers))
-        self.linear = nn.Linear(options.seeds * context.dim, options.classes)
+        self.linear = ToLogits(options.seeds * context.dim, options.classes)
 
     def extra_repr(self) -> str:
         count = f"{len(self.seeds)} seed" + "s" * (len(self.seeds) > 1)

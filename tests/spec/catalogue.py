@@ -182,6 +182,7 @@ REST = [
     part("output", "stacked", given("layers", Layers)),
     part("output", "pooled-classify", main("classes", Count), given("seeds", Count, 1), given("layers", Count, 0),
          given("before", Part.ffn, "single"), given("mixer", Part.mixer, "attention"), *AROUND),
+    part("init", "fan-in", main("scale", Real, 1.0), given("stream", Real, 1.0), given("logits", Real, 1.0)),
     part("init", "normal", main("std", Real, 0.02)), part("init", "sparse-transformer"),
     part("addon", "share", main("what", Literal["all", "attention", "ffn"], "all")),
     part("addon", "precision", main("dtype", Literal["bf16", "fp16"])),
