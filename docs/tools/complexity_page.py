@@ -215,7 +215,8 @@ says of them, what the spec declares, and what is counted. `make docs` writes th
 Growth is read at 2^19 and 2^20 tokens, where terms of lower order weigh nothing; a longest length or a grid is raised
 for it, and everything else stays as the spec has it. So a stride or a number of slots that the paper lets grow with the
 text is a constant here. `time` is the work of the forward pass, `memory` what a training step keeps, `state` what a
-decoder remembers. `keys` is how many a query reads, the mean over heads and layers.
+decoder remembers; what is declared is the most that each may be. `keys` is how many a query reads, the mean over heads
+and layers.
 """
 
 
