@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from xcompose.attention.algebra import Intersection
 from xcompose.attention.attend import attend
+from xcompose.attention.lengths import each_length
 from xcompose.attention.pattern import Pattern
 from xcompose.attention.reads import Axis, Read, Slots, Term
 from xcompose.attention.visible import Places, of_any_head, visible_matrix, visible_positions
@@ -264,8 +266,15 @@ class SoftmaxReads(nn.Module):
                 if slots.k.shape[1]
             ]  # fmt: skip
             nothing = own.v.new_zeros(*q[:, :, group.heads].shape[:3], own.v.shape[3])
-            found.append(attend(reads, dropout=self.dropout, training=self.training) if reads else nothing)
+            found.append(self._attended(reads) if reads else nothing)
         return torch.cat(found, 2) if len(found) > 1 else found[0]
+
+    def _attended(self, reads: Sequence[Read]) -> Tensor:
+        total = reads[0].queries.total
+        answer = partial(attend, dropout=self.dropout, training=self.training)
+        if isinstance(total, Tensor) and isinstance(reads[0].queries.at, range):
+            return each_length(reads, total.flatten(), answer)
+        return answer(reads)
 
     def _present(self, whole: bool) -> Sequence[Pattern]:
         """What executors see of the groups' patterns, or of what is left of them for the rows that count."""
@@ -283,11 +292,16 @@ class SoftmaxReads(nn.Module):
     def _with_lengths(self, axis: Axis, whole: Axis, batch: int) -> Axis:
         """The axis with the length of each sequence, where padding makes them differ and a pattern asks for it.
 
-        Plans are made for one length, so positions become those of each sequence, and no plan is made.
+        A plan is made for one length: tokens are answered length by length. Where lengths cannot be looked at, or slots
+        stand for the padded sequence, positions become those of each sequence, and no plan is made.
         """
         if self.causal or whole.valid is None or not self.asks_for_length:
             return axis
-        return replace(axis, at=times(axis, batch, whole.valid.device), total=whole.lengths()[:, None, None, None])
+        total = whole.lengths()[:, None, None, None]
+        unseen = torch.compiler.is_compiling() or whole.valid.is_meta
+        if unseen or self.memory or not isinstance(axis.at, range):
+            return replace(axis, at=times(axis, batch, whole.valid.device), total=total)
+        return replace(axis, total=total)
 
     def _ready(self, found: Sequence[Slots], project: Project) -> list[Slots]:
         """Slots of memories with keys projected, where they are rows, and turned."""
