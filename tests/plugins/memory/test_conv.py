@@ -112,6 +112,26 @@ def test_blocks_that_end_before_the_query(kind):
     torch.testing.assert_close(made(x, Axis(range(N))).x, naive(made, x, True, after=1), rtol=0, atol=1e-11)
 
 
+def test_the_first_token_beside_blocks_of_rows_that_have_ended():
+    """As Tensor2Tensor has it: keys are those of the first row and of convolved rows, read behind their ends."""
+    options = attention(
+        heads=H,
+        kv_heads=G,
+        pattern=pattern("global", first=1),
+        memory=conv(of="rows", pattern=past()),
+        silence="refuse",
+    )
+    made, x = mixer(options, C), rows(B, N, C).requires_grad_()
+    keys, values = slots_of(made, x, N // F)
+    first = [layer(x[:, 0]).unflatten(1, (G, D)) for layer in (made.k, made.v)]
+    ends = [0, *(c * F + F for c in range(len(keys)))]
+
+    found = made(x, Axis(range(N))).x
+
+    agree(found, answered(made, x, [first[0], *keys], [first[1], *values], ends, True), [x, *made.parameters()])
+    decodes(made, 11)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_step_by_step_it_says_the_same(kind):
     made = mixer(over(conv(null="learned", **KINDS[kind]), position="rotary"), C)
