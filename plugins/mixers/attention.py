@@ -285,6 +285,9 @@ def acts_inside(position: Position) -> bool:
 def gathered(options: AttentionOptions, context: Context, inside: Mapping[str, Any], cross: bool) -> dict[str, Memory]:
     """The recurrence and the memory, by the names that explanations use."""
     parts = {"recurrence": None if cross else options.recurrence, "memory": options.memory}
+    if context.length is not None and not cross:
+        # A memory counts the rows before the tokens, too.
+        inside = {**inside, "length": context.length + context.prefix}
     found: dict[str, Memory] = {}
     for kind, part in parts.items():
         made = None if part is None else context.build(part, **inside)

@@ -152,3 +152,10 @@ def test_a_decoder_is_refused(kind):
     assert finding.label == "they read the whole text and every token reads them, so each token would read the future"
     assert finding.fixes == ("prefix=0", "use it in an encoder")
     assert finding.path == "model.embedding.prefix"
+
+
+def test_a_memory_with_a_bounded_length_has_room_for_them():
+    m = real("attention(pattern=none, memory=linformer(4))", position="none", length=N)
+
+    assert m.layers[0].mixer.inner.memories[0].length == G + N
+    assert m(tokens()).logits.shape == (3, N, C)
