@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from itertools import pairwise
+from math import log2
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,6 +68,15 @@ def test_merged_with_blocks_every_stretch_costs_the_same(size, last):
         merged = q * size * (size + 1) // 2 + size * last * q * (q - 1) // 2
         for _, part in build(size=size, last=last, spread="heads").groups(100):
             assert pairs(Union((Blocks(size=size), part)), q * size, causal=True) == merged
+
+
+def test_with_blocks_of_the_root_of_the_length_it_grows_with_the_power_one_and_a_half():
+    found = []
+    for size in (32, 64, 128):
+        merged = Union((Blocks(size=size), Cells(size, 4)))
+        found.append(pairs(merged, size**2, causal=True))
+
+    assert [log2(more / less) / 2 for less, more in pairwise(found)] == pytest.approx([1.5, 1.5], abs=0.02)
 
 
 def test_nothing_is_computed_in_vain_but_for_the_block_itself():
