@@ -175,7 +175,7 @@ REST = [
     part("residual", "pre-norm"), part("residual", "post-norm", given("around", Literal["all", "ffn"], "all")),
     part("residual", "reversible", given("join", Literal["mean", "concat"], "mean")),
     part("embedding", "tokens", given("rank", Count | None, None), given("norm", bool, False),
-         given("types", Count, 0)),
+         given("types", Count, 0), given("scaled", bool, False)),
     part("embedding", "vectors", main("width", Count)),
     part("output", "none"), part("output", "mlm", given("rank", Count | None, None)),
     part("output", "lm", given("tied", bool, True), given("bias", bool, False)),
