@@ -146,3 +146,16 @@ def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_page_about_the_survey_links_every_spec_of_it_and_shows_a_true_refusal(monkeypatch):
+    page = ROOT / "docs" / "survey.md"
+    linked = set(re.findall(r"\]\(\.\./specs/survey/([^)]+)\.xc\.yaml\)", page.read_text()))
+    command, expected = commands(page)[-1]
+    monkeypatch.chdir(ROOT)
+
+    called = call(command)
+
+    assert linked == {path.name.removesuffix(".xc.yaml") for path in (ROOT / "specs" / "survey").glob("*.xc.yaml")}
+    assert called.code == 1
+    assert fits(expected.splitlines(), called.said.splitlines())

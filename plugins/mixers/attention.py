@@ -369,7 +369,9 @@ def refuse_with_kernel(
         raise PartError(
             f"a decoder cannot use score '{context.name(options.score)}' in this form", option="score",
             label="the features of a key depend on the whole sequence, so the past would change with the future",
-            fixes=("the form that looks at the past alone", "model.causal: value admits it, and gives up exact decoding"),
+            fixes=(
+                "the form that looks at the past alone", "model.causal: value admits it, and gives up exact decoding",
+            ),
         )  # fmt: skip
     kind = next(iter(memories), "").partition(" ")[0]
     checks = (

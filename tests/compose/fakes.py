@@ -130,7 +130,8 @@ def model(kind: str = "decoder", layers: int | tuple[Layer, ...] = 2, **changes:
     made = tuple(layer(number=i) for i in range(layers)) if isinstance(layers, int) else layers
     one = layer().options
     options = {
-        **{name: one[name] for name in one if name != "cross"}, "dim": 12, "vocab": 17, "length": None, "grid": None, "grid_block": None,
+        **{name: one[name] for name in one if name != "cross"}, "dim": 12, "vocab": 17,
+        "length": None, "grid": None, "grid_block": None,
         "embedding": node("embedding", "tokens"), "init": node("init", "normal", std=0.3), "causal": "strict",
         "layers": made, "blocks": None,
         "output": node("output", "lm") if kind == "decoder" else node("output", "none"),
