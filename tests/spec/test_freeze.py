@@ -35,7 +35,7 @@ model:
   dropout: 0.0
   dim: 256
   vocab: 256
-  embedding: tokens(norm=false, types=0)
+  embedding: tokens(norm=false, types=0, scaled=false)
   init: normal(std=0.02)
   causal: strict
   layers:

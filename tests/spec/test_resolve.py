@@ -87,7 +87,9 @@ def test_the_smallest_spec_has_all_defaults():
         "length": None, "grid": None, "grid_block": None, "causal": "strict", "blocks": None,
     }  # fmt: skip
     assert len(model.options["layers"]) == 4
-    assert model.options["embedding"] == Node("embedding", "tokens", {"rank": None, "norm": False, "types": 0})
+    assert model.options["embedding"] == Node(
+        "embedding", "tokens", {"rank": None, "norm": False, "types": 0, "scaled": False}
+    )
     assert model.options["output"] == Node("output", "lm", {"tied": True, "bias": False})
     assert model.options["init"] == Node("init", "normal", {"std": 0.02})
     assert layer.options["ffn"] == Node("ffn", "mlp", {"width": 1024, "act": "gelu", "chunk": None, "bias": True})
