@@ -147,7 +147,7 @@ def page(figures: dict[str, Learnt]) -> str:
     """The whole page."""
     rows = [
         f"| {name} | {row.task} | {row.data} | {row.parameters:,} | {row.steps} | {row.metric.replace('_', ' ')} "
-        f"| {_figure(row, row.guess)} | {_figure(row, row.reached)} | {row.seconds:.0f} |"
+        f"| {_figure(row, row.guess)} | {_reached(row)} | {row.seconds:.0f} |"
         for name, row in sorted(figures.items())
     ]
     head = [
@@ -155,6 +155,10 @@ def page(figures: dict[str, Learnt]) -> str:
         "|---|---|---|---:|---:|---|---:|---:|---:|",
     ]
     return "\n".join([INTRODUCTION, *head, *rows]) + "\n"
+
+
+def _reached(row: Learnt) -> str:
+    return _figure(row, row.reached) + ("" if row.better else ", no better")
 
 
 def _figure(row: Learnt, value: float) -> str:
