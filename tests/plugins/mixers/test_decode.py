@@ -172,7 +172,7 @@ def test_what_is_visible_is_what_changes_the_answer(name):
         changes[:, j] = (made(name)(other, Axis(range(N))).x - base)[0].abs().amax(-1) > 1e-12
     declared = torch.eye(N, dtype=torch.bool)
     for group in made(name).visible(N):
-        declared |= torch.as_tensor(group.matrix)
+        declared |= torch.from_numpy(group.matrix.copy())
 
     assert (changes | torch.eye(N, dtype=torch.bool)).equal(declared)
 
