@@ -289,7 +289,7 @@ def test_the_quickstart_in_small(here):
     assert not Path("runs/quickstart/old.txt").exists()
     for step in ("1/5  environment", "2/5  check", "3/5  train", "4/5  generate", "5/5  compare"):
         assert step in first.out
-    assert "5 specs, 9 with variants: 0 findings" in first.out
+    assert "4 specs, 8 with variants: 0 findings" in first.out
     assert "parameters agree" in first.out or "parameters, dense-12m@tiny" in first.out
     for file in (
         "compare/report.html", "trained/model.safetensors", "trained/checkpoints/last.ckpt", "trained/loss.png",

@@ -41,7 +41,7 @@ def run(
     out: Annotated[Path, typer.Option(help="the folder that everything goes to")] = Path("runs/quickstart"),
     specs: Annotated[Path, typer.Option(help="the folder of the specs that ship")] = Path("specs"),
 ) -> None:
-    """Show what xcompose does: check the specs, train one for two minutes, let it write, compare four, draw them.
+    """Show what xcompose does: check some specs, train one for two minutes, let it write, compare four, draw them.
 
     About five minutes on two cores. Asks nothing; a second run replaces what the first one wrote.
     """
@@ -93,13 +93,14 @@ def environment() -> None:
 
 
 def check_specs(specs: Path) -> bool:
-    """Step 2: every shipped spec with its variants, through every stage; whether all is well."""
+    """Step 2: some of the shipped specs with their variants, through every stage; whether all is well."""
     from xcompose.cli.check import check
     from xcompose.spec import find_specs
     from xcompose.verify.results import STAGES
 
-    files = [str(path) for path in find_specs([str(specs)])]
-    _step(2, "check", f"every spec in {specs}/: what it promises is measured")
+    some = specs / "beyond"
+    files = [str(path) for path in find_specs([str(some)])]
+    _step(2, "check", f"every spec in {some}/: what it promises is measured")
     report = check(files, Job((), STAGES, 0), reasonable(0, len(files)))
     if report.findings:
         print_findings(report.findings)
