@@ -13,13 +13,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from xcompose.attention.algebra import Everything
 from xcompose.attention.explain import report
 from xcompose.attention.layer import Answer, Project, Remembered, declared
 from xcompose.attention.reads import Axis, Score
-from xcompose.attention.scaled import ScaledSums, scan_scaled, total_scaled
+from xcompose.attention.scaled import ScaledSums, padded, scan_scaled, total_scaled
 from xcompose.compose.parts import Position, Visible
 
 CHUNK = 128
@@ -97,12 +96,6 @@ def ratio(numerator: Tensor, q: Tensor, z: Tensor) -> Tensor:
     asked = rearrange(q, "b n (g j) r -> b n g j r", g=z.shape[2])
     divisor = rearrange((asked * z[:, :, :, None]).sum(-1), "b n g j -> b n (g j) 1")
     return numerator / torch.where(divisor == 0, 1.0, divisor)
-
-
-def padded(t: Tensor, size: int) -> Tensor:
-    """t (b n ...) with zeros behind, so that n is a multiple of size."""
-    missing = -t.shape[1] % size
-    return F.pad(t, [0] * (2 * (t.ndim - 2)) + [0, missing]) if missing else t
 
 
 def exactly(device: torch.device) -> AbstractContextManager[Any]:

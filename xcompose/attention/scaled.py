@@ -49,11 +49,11 @@ def scan_scaled(
     """
     n, groups = v.shape[1], v.shape[2]
     size = min(chunk, n)
+    logs = padded(logs, size, -torch.inf)
     top = torch.maximum(logs.detach().cummax(1).values, before.m[:, None])
-    tops = rearrange(_filled(top, size, repeat_last=True), "b (t c) g -> b t g c", c=size)
-    scales = rearrange(_filled(logs, size), "b (t c) g -> b t g c", c=size)
+    tops, scales = (rearrange(t, "b (t c) g -> b t g c", c=size) for t in (top, logs))
     ends = torch.cat([before.m[:, None], tops[..., -1]], 1)
-    values = rearrange(_zeros(v, size), "b (t c) g e -> b t g c e", c=size)
+    values = rearrange(padded(v, size), "b (t c) g e -> b t g c e", c=size)
     held = below(scales, ends[:, 1:, :, None]).exp()
     past = torch.ones(size, size, dtype=torch.bool, device=v.device).tril()
     near = below(torch.where(past, scales[..., None, :], -torch.inf), tops[..., None]).exp()
@@ -63,9 +63,9 @@ def scan_scaled(
 
     def part(asked: Tensor, keys: Tensor, what: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """(b n h e) weighted sums over `what` (b t g c e), and the sum over all keys (b g r e)."""
-        asked = rearrange(_zeros(rearrange(asked, "b n (g j) r -> b n g j r", g=groups), size),
+        asked = rearrange(padded(rearrange(asked, "b n (g j) r -> b n g j r", g=groups), size),
                           "b (t c) g j r -> b t g (j c) r", c=size)  # fmt: skip
-        keys = rearrange(_zeros(keys, size), "b (t c) g r -> b t g c r", c=size)
+        keys = rearrange(padded(keys, size), "b (t c) g r -> b t g c r", c=size)
         added = (keys * held[..., None]).transpose(-1, -2) @ what
         earlier, last = running(added, ends, first)
         found = ((asked @ keys.transpose(-1, -2)) * near) @ what + (asked @ earlier) * far
@@ -111,17 +111,7 @@ def below(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(nothing, -torch.inf, torch.where(nothing, 0.0, a) - torch.where(nothing, 0.0, b))
 
 
-def _filled(t: Tensor, size: int, repeat_last: bool = False) -> Tensor:
-    """Log-scales (b n g) of whole chunks."""
+def padded(t: Tensor, size: int, value: float = 0.0) -> Tensor:
+    """t (b n ...) with `value` behind, so that n is a multiple of size."""
     missing = -t.shape[1] % size
-    if not missing:
-        return t
-    behind = (
-        t[:, -1:].expand(-1, missing, -1) if repeat_last else t.new_full((t.shape[0], missing, t.shape[2]), -torch.inf)
-    )
-    return torch.cat([t, behind], 1)
-
-
-def _zeros(t: Tensor, size: int) -> Tensor:
-    missing = -t.shape[1] % size
-    return F.pad(t, [0] * (2 * (t.ndim - 2)) + [0, missing]) if missing else t
+    return F.pad(t, [0] * (2 * (t.ndim - 2)) + [0, missing], value=value) if missing else t
