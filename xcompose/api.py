@@ -117,6 +117,10 @@ if TYPE_CHECKING:
     from xcompose.compose.tasks import Splits as Splits
     from xcompose.compose.tasks import Task as Task
     from xcompose.compose.tasks import check_logits as check_logits
+    from xcompose.compose.tasks import check_vocabulary as check_vocabulary
+    from xcompose.compose.tasks import check_whole_image as check_whole_image
+    from xcompose.compose.tasks import grid_of_images as grid_of_images
+    from xcompose.compose.tasks import loss_of_labels as loss_of_labels
     from xcompose.decode.cache import append as append
     from xcompose.decode.cache import drop as drop
     from xcompose.decode.cache import empty_cache as empty_cache
@@ -165,6 +169,7 @@ _LAZY = {
     "xcompose.compose.stack": ("Beside", "Block", "Piece", "Stack"),
     "xcompose.compose.tasks": (
         "Batch", "OptimizerFactory", "ScheduleFunction", "Shown", "Splits", "Task", "check_logits",
+        "check_vocabulary", "check_whole_image", "grid_of_images", "loss_of_labels",
     ),
     "xcompose.train.corpus": ("ByteCorpus", "read_corpus", "unigram_bits"),
     "xcompose.train.images": ("ImageCorpus", "as_images", "as_sequences", "read_images"),

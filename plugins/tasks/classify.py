@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 
 from xcompose.api import (
@@ -24,12 +23,12 @@ from xcompose.api import (
     Component,
     Context,
     LabelledCorpus,
-    PartError,
     Splits,
     Task,
     Text,
-    check_logits,
+    check_vocabulary,
     hookimpl,
+    loss_of_labels,
     option,
     options,
     read_labelled,
@@ -69,12 +68,7 @@ class Classify(Task):
     higher_is_better = True
 
     def __init__(self, options: ClassifyOptions, context: Context):
-        if context.vocab < BYTES:
-            raise PartError(
-                f"task 'classify' needs a vocabulary of {BYTES}, found {context.vocab}",
-                label="its tokens are bytes",
-                fixes=("vocab: 256",),
-            )
+        check_vocabulary("classify", context.vocab)
         self.options = options
         self.corpus: LabelledCorpus | None = None
 
@@ -86,10 +80,7 @@ class Classify(Task):
         full = bool(batch["mask"].all())
         out = model(batch["tokens"], mask=None if full else batch["mask"])
         classes = len(self.corpus.labels) if self.corpus else 0
-        check_logits("classify", out.logits, classes, each_token=False)
-        loss = cross_entropy(out.logits.float(), batch["label"])
-        accuracy = (out.logits.argmax(-1) == batch["label"]).double().mean()
-        return sum(out.losses.values(), loss), {"accuracy": accuracy}
+        return loss_of_labels("classify", out, batch["label"], classes)
 
     def describe(self) -> Iterable[str]:
         if self.corpus is not None:

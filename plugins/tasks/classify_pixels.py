@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 
 from xcompose.api import (
@@ -24,13 +23,15 @@ from xcompose.api import (
     Component,
     Context,
     ImageCorpus,
-    PartError,
     Splits,
     Task,
     Text,
     as_sequences,
-    check_logits,
+    check_vocabulary,
+    check_whole_image,
+    grid_of_images,
     hookimpl,
+    loss_of_labels,
     option,
     options,
     read_images,
@@ -72,31 +73,14 @@ class ClassifyPixels(Task):
     higher_is_better = True
 
     def __init__(self, options: ClassifyPixelsOptions, context: Context):
-        if context.vocab < VALUES:
-            raise PartError(
-                f"task 'classify-pixels' needs a vocabulary of {VALUES}, found {context.vocab}",
-                label="its tokens are the values of pixels",
-                fixes=(f"vocab: {VALUES}",),
-            )
-        if context.grid is None:
-            raise PartError(
-                "task 'classify-pixels' needs the model's grid",
-                label="it says how large an image is, and in which order its pixels come",
-                fixes=("model.grid: [14, 14]",),
-                code="XC033",
-            )
-        self.options, self.grid = options, context.grid
+        check_vocabulary("classify-pixels", context.vocab, "the values of pixels")
+        self.options, self.grid = options, grid_of_images("classify-pixels", context.grid)
         self.corpus: ImageCorpus | None = None
         self.labels = 0
         self.commonest = 0.0
 
     def splits(self, data: Path | None, length: int, seed: int) -> Splits:
-        if length != self.grid.size:
-            raise PartError(
-                f"a sequence is a whole image of {self.grid.size:,} pixels, train.length is {length:,}",
-                fixes=(f"train.length: {self.grid.size}, or none",),
-                code="XC041",
-            )
+        check_whole_image(self.grid, length)
         self.corpus = read_images(self.options.data, data, labels=True)
         train, valid = self.corpus.train_labels, self.corpus.valid_labels
         assert train is not None, "labels were asked for"
@@ -112,10 +96,7 @@ class ClassifyPixels(Task):
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         out = model(batch["tokens"])
-        check_logits("classify-pixels", out.logits, self.labels, each_token=False)
-        loss = cross_entropy(out.logits.float(), batch["label"])
-        accuracy = (out.logits.argmax(-1) == batch["label"]).double().mean()
-        return sum(out.losses.values(), loss), {"accuracy": accuracy}
+        return loss_of_labels("classify-pixels", out, batch["label"], self.labels)
 
     def describe(self) -> Iterable[str]:
         if self.corpus is not None:

@@ -28,6 +28,7 @@ from xcompose.api import (
     Text,
     Windows,
     check_logits,
+    check_vocabulary,
     hookimpl,
     option,
     options,
@@ -59,12 +60,7 @@ class Lm(Task):
                 label="this model reads the byte that it is asked to predict",
                 fixes=("type: decoder", "task: mlm"),
             )
-        if context.vocab < BYTES:
-            raise PartError(
-                f"task 'lm' needs a vocabulary of {BYTES}, found {context.vocab}",
-                label="its tokens are bytes",
-                fixes=("vocab: 256",),
-            )
+        check_vocabulary("lm", context.vocab)
         self.options = options
         self.corpus: ByteCorpus | None = None
 

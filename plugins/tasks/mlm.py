@@ -26,13 +26,13 @@ from xcompose.api import (
     ByteCorpus,
     Component,
     Context,
-    PartError,
     Real,
     Splits,
     Task,
     Text,
     Windows,
     check_logits,
+    check_vocabulary,
     hookimpl,
     option,
     options,
@@ -87,12 +87,7 @@ class Mlm(Task):
     metric = "bits_per_masked_byte"
 
     def __init__(self, options: MlmOptions, context: Context):
-        if context.vocab < BYTES:
-            raise PartError(
-                f"task 'mlm' needs a vocabulary of {BYTES}, found {context.vocab}",
-                label="its tokens are bytes",
-                fixes=("vocab: 256",),
-            )
+        check_vocabulary("mlm", context.vocab)
         self.options = options
         self.corpus: ByteCorpus | None = None
 

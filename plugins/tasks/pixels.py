@@ -33,6 +33,9 @@ from xcompose.api import (
     as_images,
     as_sequences,
     check_logits,
+    check_vocabulary,
+    check_whole_image,
+    grid_of_images,
     hookimpl,
     option,
     options,
@@ -83,30 +86,13 @@ class Pixels(Task):
                 label="this model reads the pixel that it is asked to predict",
                 fixes=("type: decoder",),
             )
-        if context.vocab < VALUES:
-            raise PartError(
-                f"task 'pixels' needs a vocabulary of {VALUES}, found {context.vocab}",
-                label="its tokens are the values of pixels",
-                fixes=(f"vocab: {VALUES}",),
-            )
-        if context.grid is None:
-            raise PartError(
-                "task 'pixels' needs the model's grid",
-                label="it says how large an image is, and in which order its pixels come",
-                fixes=("model.grid: [14, 14]",),
-                code="XC033",
-            )
-        self.options, self.grid = options, context.grid
+        check_vocabulary("pixels", context.vocab, "the values of pixels")
+        self.options, self.grid = options, grid_of_images("pixels", context.grid)
         self.corpus: ImageCorpus | None = None
         self.bits = math.nan
 
     def splits(self, data: Path | None, length: int, seed: int) -> Splits:
-        if length != self.grid.size:
-            raise PartError(
-                f"a sequence is a whole image of {self.grid.size:,} pixels, train.length is {length:,}",
-                fixes=(f"train.length: {self.grid.size}, or none",),
-                code="XC041",
-            )
+        check_whole_image(self.grid, length)
         self.corpus = read_images(self.options.data, data)
         channels = self.corpus.train.shape[-1]
         if self.options.colour and channels != COLOURS:

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 
 from xcompose.api import (
@@ -26,8 +25,8 @@ from xcompose.api import (
     Splits,
     Task,
     Text,
-    check_logits,
     hookimpl,
+    loss_of_labels,
     option,
     options,
     read_images,
@@ -85,10 +84,7 @@ class Points(Task):
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         out = model(batch["rows"], mask=None if bool(batch["mask"].all()) else batch["mask"])
-        check_logits("points", out.logits, self._classes(), each_token=False)
-        loss = cross_entropy(out.logits.float(), batch["label"])
-        accuracy = (out.logits.argmax(-1) == batch["label"]).double().mean()
-        return sum(out.losses.values(), loss), {"accuracy": accuracy}
+        return loss_of_labels("points", out, batch["label"], self._classes())
 
     def describe(self) -> Iterable[str]:
         if self.corpus is not None:

@@ -31,6 +31,7 @@ from xcompose.api import (
     Task,
     Text,
     check_logits,
+    check_vocabulary,
     hookimpl,
     option,
     options,
@@ -84,18 +85,16 @@ class Translate(Task):
     ending = END
 
     def __init__(self, options: TranslateOptions, context: Context):
-        if context.vocab < BYTES:
-            raise PartError(
-                f"task 'translate' needs a vocabulary of {BYTES}, found {context.vocab}",
-                label="its tokens are bytes",
-                fixes=("vocab: 256",),
-            )
+        check_vocabulary("translate", context.vocab)
         self.options = options
         self.corpus: PairedCorpus | None = None
+        self.cut = 0
 
     def splits(self, data: Path | None, length: int, seed: int) -> Splits:
         given = self.options
         self.corpus = read_pairs(given.data, data, given.source, given.target)
+        every = [*self.corpus.train, *self.corpus.valid]
+        self.cut = sum(max(len(read), len(written) + 1) > length for read, written in every)
         return Splits(Pairs(self.corpus.train, length), Pairs(self.corpus.valid, length))
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -117,6 +116,8 @@ class Translate(Task):
     def describe(self) -> Iterable[str]:
         if self.corpus is not None:
             yield self.corpus.describe()
+            if self.cut:
+                yield f"longer than a sequence, so their ends are cut off: {self.cut:,} pairs"
             yield f"bits per byte of the target without any context: {self.corpus.unigram_bits():.2f}"
 
 

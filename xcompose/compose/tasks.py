@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
+from xcompose.attention.grid import Grid
+from xcompose.compose.parts import ModelOut
 from xcompose.diagnostics import PartError
 
 Batch: TypeAlias = Mapping[str, Tensor]
@@ -105,3 +108,64 @@ def check_logits(task: str, logits: Tensor, choices: int, *, each_token: bool) -
         f"the model's output gives {logits.shape[-1]} numbers {place[logits.ndim == 3]}",
         fixes=("an output made for this task; `xcompose list output` names them",),
     )
+
+
+BYTES = 256
+"""Values of a byte."""
+
+
+def check_vocabulary(task: str, vocab: int, tokens: str = "bytes") -> None:
+    """Refuse a model that has no token for each value of a byte.
+
+    Args:
+        task: its name.
+        vocab: number of tokens v.
+        tokens: what the values are, for the message.
+
+    Raises:
+        PartError: too few tokens.
+    """
+    if vocab < BYTES:
+        raise PartError(
+            f"task '{task}' needs a vocabulary of {BYTES}, found {vocab}", label=f"its tokens are {tokens}",
+            fixes=(f"vocab: {BYTES}",),
+        )  # fmt: skip
+
+
+def grid_of_images(task: str, grid: Grid | None) -> Grid:
+    """The grid that an image fills.
+
+    Raises:
+        PartError: the model has none.
+    """
+    if grid is None:
+        raise PartError(
+            f"task '{task}' needs the model's grid", code="XC033", fixes=("model.grid: [14, 14]",),
+            label="it says how large an image is, and in which order its pixels come",
+        )  # fmt: skip
+    return grid
+
+
+def check_whole_image(grid: Grid, length: int) -> None:
+    """Refuse sequences that are no whole images.
+
+    Raises:
+        PartError: another length than the grid's size.
+    """
+    if length != grid.size:
+        raise PartError(
+            f"a sequence is a whole image of {grid.size:,} pixels, train.length is {length:,}", code="XC041",
+            fixes=(f"train.length: {grid.size}, or none",),
+        )  # fmt: skip
+
+
+def loss_of_labels(task: str, out: ModelOut, labels: Tensor, choices: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss and the accuracy of one answer (b choices) for each sequence, the model's own losses added.
+
+    Raises:
+        PartError: the model's output is none.
+    """
+    check_logits(task, out.logits, choices, each_token=False)
+    loss = cross_entropy(out.logits.float(), labels)
+    accuracy = (out.logits.argmax(-1) == labels).double().mean()
+    return sum(out.losses.values(), loss), {"accuracy": accuracy}
