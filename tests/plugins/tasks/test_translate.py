@@ -97,6 +97,8 @@ def test_what_is_said_of_the_data(tmp_path: Path):
         "bits per byte of the target without any context: 1.00",
     ]
     assert list(Translate(TranslateOptions(), CONTEXT).describe()) == []
+    made.splits(tmp_path, 1, seed=0)
+    assert list(made.describe())[1] == "longer than a sequence, so their ends are cut off: 3 pairs"
 
 
 def spec(kind: str, more: str) -> str:
