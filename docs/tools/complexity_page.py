@@ -46,6 +46,8 @@ class Counted(NamedTuple):
     paper: str
     """Number on arXiv."""
     declared: str
+    read_at: str
+    """The longest length at which growth is read."""
     time: str
     memory: str
     state: str
@@ -72,6 +74,7 @@ def counted(path: Path) -> Counted:
     state = kinds["state"] if model.decodes else None
     return Counted(
         name_of(path), paper_of(path), _expected(spec, ("time", "memory", "state")),
+        f"{found.lengths[-1]:,}" if found.lengths else "–",
         str(kinds["time"] or "one length"), str(kinds["memory"] or "one length"),
         str(state) if state else "–", _keys(model, spec), parameters(model).total, _expected(spec, ("params",)) or "–",
         _beside(model),
@@ -102,7 +105,7 @@ def _keys(model: Any, spec: Spec) -> str:
     if (width := model.embedding.width) is not None:
         tokens = torch.zeros(1, n, width, device="meta")
     where = f"{n:,}"
-    if getattr(model, "reads_source", False):
+    if model.reads_source:
         more = {"source": torch.zeros(1, _longest(model, spec, "encoder"), dtype=torch.long, device="meta")}
         where = f"{more['source'].shape[1]:,} and {n:,}"
     with collected() as calls, torch.no_grad():
@@ -212,21 +215,24 @@ INTRODUCTION = """# Complexity
 The models of the survey (Tay et al., *Efficient Transformers*, arXiv:2009.06732) that have a spec here: what the survey
 says of them, what the spec declares, and what is counted. `make docs` writes this page; nothing on it is timed.
 
-Growth is read at 2^19 and 2^20 tokens, where terms of lower order weigh nothing; a longest length or a grid is raised
-for it, and everything else stays as the spec has it. So a stride or a number of slots that the paper lets grow with the
-text is a constant here. `time` is the work of the forward pass, `memory` what a training step keeps, `state` what a
-decoder remembers; what is declared is the most that each may be. `keys` is how many a query reads, the mean over heads
-and layers.
+Growth is read between the length under `read at` and its half, or the grid of half the sides: a million tokens, where
+terms of lower order weigh nothing; a longest length or a grid is raised for it, and everything else stays as the spec
+has it. So a stride or a number of slots that the paper lets grow with the text is a constant here. A model whose tables
+of positions have one size is read at its own length, where projections still weigh more than pairs: there a growth
+below the declared one says little. `time` is the work of the forward pass, `memory` what a training step keeps, `state`
+what a decoder remembers; what is declared is the most that each may be. `keys` is how many a query reads, the mean over
+heads and layers.
 """
 
 
 def _survey(every: Sequence[Counted]) -> list[str]:
-    rows = [["spec", "survey", "class", "generates", "declared", "time", "memory", "state", "keys"]]
+    rows = [["spec", "survey", "class", "generates", "declared", "read at", "time", "memory", "state", "keys"]]
     for spec in every:
         row = None if spec.name in facts.NAMED else facts.TABLE.get(spec.paper)
         said = facts.NAMED.get(spec.name) or facts.OUTSIDE.get(spec.paper, "no row")
         told = [f"{row.model}: {row.complexity}", row.kind, row.decode] if row else [said, "–", "–"]
-        rows.append([spec.name, *told, spec.declared or "–", spec.time, spec.memory, spec.state, spec.keys])
+        growth = [spec.declared or "–", spec.read_at, spec.time, spec.memory, spec.state]
+        rows.append([spec.name, *told, *growth, spec.keys])
     legend = "FP fixed patterns, LP learned patterns, M memory, LR low rank, KR kernels, RC recurrence."
     return ["## The table of the survey, and ours", "", *_table(rows), "", legend, ""]
 

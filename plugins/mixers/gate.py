@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from xcompose.api import Component, Context, Part, PartError, SideBySide, hookimpl, option, options
+from xcompose.api import Axis, Component, Context, Part, PartError, SideBySide, hookimpl, option, options
 
 
 @options
@@ -37,7 +37,7 @@ class Gate(SideBySide):
         super().__init__(context.dim, [context.build(part) for part in options.of])
         self.gate = nn.Linear(context.dim, len(options.of))
 
-    def join(self, x: Tensor, mixed: Sequence[Tensor]) -> Tensor:
+    def join(self, x: Tensor, mixed: Sequence[Tensor], axis: Axis) -> Tensor:
         weights = self.gate(x).softmax(-1)
         return sum(weights[..., p, None] * one for p, one in enumerate(mixed))  # type: ignore[return-value]
 

@@ -15,7 +15,7 @@ from math import gcd
 
 from torch import Tensor
 
-from xcompose.api import Component, Context, Count, Part, PartError, SideBySide, hookimpl, option, options
+from xcompose.api import Axis, Component, Context, Count, Part, PartError, SideBySide, hookimpl, option, options
 
 
 @options
@@ -41,7 +41,7 @@ class Heads(SideBySide):
             ],
         )
 
-    def join(self, x: Tensor, mixed: Sequence[Tensor]) -> Tensor:
+    def join(self, x: Tensor, mixed: Sequence[Tensor], axis: Axis) -> Tensor:
         return sum(mixed[1:], mixed[0])
 
 

@@ -11,11 +11,11 @@ Paper    a combinator of this project; global tokens with projections of their o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xcompose.api import (
     Axis,
@@ -25,19 +25,17 @@ from xcompose.api import (
     Everything,
     Heads,
     Intersection,
-    Mixed,
     Mixer,
     Part,
     PartError,
     Pattern,
     Projections,
-    Source,
+    SideBySide,
     Visible,
     asks_keys,
     chosen,
     has_rows,
     hookimpl,
-    numbered,
     only_rows,
     option,
     options,
@@ -68,46 +66,25 @@ class RowsOptions:
     """Projections that the mixers have in common; each has its own of the others."""
 
 
-class Rows(Mixer):
+class Rows(SideBySide):
     """Takes each row from the member that it belongs to."""
 
     def __init__(self, options: RowsOptions, context: Context):
-        super().__init__()
-        self.dim, self.causal, self.prefix = context.dim, context.causal != "none", context.prefix
-        self.rows = divided(options, context)
-        self.of = nn.ModuleList(built(options, context, self.rows))
+        rows = divided(options, context)
+        super().__init__(context.dim, built(options, context, rows))
+        self.rows, self.causal, self.prefix = rows, context.causal != "none", context.prefix
 
-    @property
-    def members(self) -> tuple[Mixer, ...]:
-        return tuple(self.of)  # type: ignore[arg-type]
-
-    def mix(self, x: Tensor, axis: Axis, source: Source | None = None) -> Mixed:
-        found = [member(x, axis, None, source) for member in self.members]
-        return self._joined(found, axis)._replace(state=None)
-
-    def start(self, batch: int, like: Tensor) -> Any:
-        return [member.start(batch, like) for member in self.members]
-
-    def extend(self, x: Tensor, axis: Axis, state: Any, source: Source | None = None) -> Mixed:
-        pairs = zip(self.members, state, strict=True)
-        return self._joined([member(x, axis, old, source) for member, old in pairs], axis)
-
-    def state_shape(self, n: int) -> Mapping[str, tuple[int, ...]]:
-        return numbered(member.state_shape(n) for member in self.members)
+    def join(self, x: Tensor, mixed: Sequence[Tensor], axis: Axis) -> Tensor:
+        y = mixed[-1]
+        for rows, one in zip(self.rows[:-1], mixed[:-1], strict=True):
+            y = torch.where(chosen(rows, axis, y)[..., None], one, y)
+        return y
 
     def visible(self, n: int) -> tuple[Visible, ...]:
         return tuple(
             one._replace(label=f"{i}: {one.label}")
             for i, (member, rows) in enumerate(zip(self.members, self.rows, strict=True))
             for one in only_rows(member.visible(n), rows, self.causal, self.prefix)
-        )
-
-    def _joined(self, found: Sequence[Mixed], axis: Axis) -> Mixed:
-        y = found[-1].x
-        for rows, one in zip(self.rows[:-1], found[:-1], strict=True):
-            y = torch.where(chosen(rows, axis, y)[..., None], one.x, y)
-        return Mixed(
-            y, [one.state for one in found], numbered(one.losses for one in found), numbered(one.stats for one in found)
         )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from xcompose.api import Component, Context, Part, PartError, SideBySide, hookimpl, option, options
+from xcompose.api import Axis, Component, Context, Part, PartError, SideBySide, hookimpl, option, options
 
 
 @options
@@ -32,7 +32,7 @@ class Sum(SideBySide):
             raise PartError("mixer 'sum' joins at least one mixer, found none", option="of")
         super().__init__(context.dim, [context.build(part) for part in options.of])
 
-    def join(self, x: Tensor, mixed: Sequence[Tensor]) -> Tensor:
+    def join(self, x: Tensor, mixed: Sequence[Tensor], axis: Axis) -> Tensor:
         return sum(mixed[1:], mixed[0])
 
 

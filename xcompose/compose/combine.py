@@ -30,19 +30,19 @@ class SideBySide(Mixer):
         return tuple(self.of)  # type: ignore[arg-type]
 
     @abstractmethod
-    def join(self, x: Tensor, mixed: Sequence[Tensor]) -> Tensor:
-        """One (b n c) of those of the members; x are the rows they were given."""
+    def join(self, x: Tensor, mixed: Sequence[Tensor], axis: Axis) -> Tensor:
+        """One (b n c) of those of the members; x are the rows they were given, axis says where these stand."""
 
     def mix(self, x: Tensor, axis: Axis, source: Source | None = None) -> Mixed:
         found = [member(x, axis, None, source) for member in self.members]
-        return self._joined(x, found)._replace(state=None)
+        return self._joined(x, found, axis)._replace(state=None)
 
     def start(self, batch: int, like: Tensor) -> Any:
         return [member.start(batch, like) for member in self.members]
 
     def extend(self, x: Tensor, axis: Axis, state: Any, source: Source | None = None) -> Mixed:
         pairs = zip(self.members, state, strict=True)
-        return self._joined(x, [member(x, axis, old, source) for member, old in pairs])
+        return self._joined(x, [member(x, axis, old, source) for member, old in pairs], axis)
 
     def state_shape(self, n: int) -> Mapping[str, tuple[int, ...]]:
         return numbered(member.state_shape(n) for member in self.members)
@@ -52,9 +52,9 @@ class SideBySide(Mixer):
             found._replace(label=f"{i}: {found.label}") for i, m in enumerate(self.members) for found in m.visible(n)
         )
 
-    def _joined(self, x: Tensor, found: Sequence[Mixed]) -> Mixed:
+    def _joined(self, x: Tensor, found: Sequence[Mixed], axis: Axis) -> Mixed:
         return Mixed(
-            self.join(x, [one.x for one in found]), [one.state for one in found],
+            self.join(x, [one.x for one in found], axis), [one.state for one in found],
             numbered(one.losses for one in found), numbered(one.stats for one in found),
         )  # fmt: skip
 
