@@ -20,7 +20,9 @@ from torch.utils.checkpoint import checkpoint
 
 from xcompose.attention.learned import LearnedPattern, SortedTiles, Tags
 from xcompose.attention.pattern import Point
+from xcompose.attention.places import every
 from xcompose.attention.reads import Axis, Read, Term
+from xcompose.attention.terms import by_tile
 
 WORD = 32
 """Clusters in one integer."""
@@ -184,9 +186,9 @@ class _Asked(NamedTuple):
         asking, asked = tiles.queries.clamp(min=0), tiles.keys.clamp(min=0)
         k, v = (t.repeat_interleave(heads // t.shape[2], 2) for t in (slots.k, slots.v))
         at_q = _numbers(read.queries.positions(device), asking)
-        at_k = _numbers(Axis(slots.at).positions(device), asked)
+        at_k = _numbers(slots.at if isinstance(slots.at, Tensor) else every(slots.at, device), asked)
         head = torch.arange(heads, device=device)[:, None, None]
-        rows, cols = (_by_tile(side >= 0) for side in (tiles.queries, tiles.keys))
+        rows, cols = (by_tile(side >= 0) for side in (tiles.queries, tiles.keys))
         q = _rows(read.q, asking)
         return cls(
             q, q if read.raw_q is None else _rows(read.raw_q, asking), _rows(k, asked), _rows(v, asked),
@@ -213,12 +215,7 @@ def _numbers(t: Tensor, where: Tensor) -> Tensor:
     """Numbers of t (n), (b n) or (b h n) at (b h t r): (b t, h r)."""
     b, h = where.shape[:2]
     t = t[:, None] if t.ndim == 2 else t
-    return _by_tile(t.expand(b, h, -1).gather(2, where.flatten(2)).view(where.shape))
-
-
-def _by_tile(t: Tensor) -> Tensor:
-    """(b h t r) as (b t, h r)."""
-    return t.transpose(1, 2).flatten(0, 1)
+    return by_tile(t.expand(b, h, -1).gather(2, where.flatten(2)).view(where.shape))
 
 
 def _of_tiles(t: Tensor, count: int) -> Tensor:

@@ -121,7 +121,8 @@ class SoftmaxReads(nn.Module):
         found = [made_of_all(m, k, v, view, axis) for m in self.memories]
         own = Slots(self._turned(k, axis.at), v, axis.at, log_weight=self._absent(k, axis), tags=axis.tags)
         tokens = [Own(narrowed(own, group)) for group in self.groups]
-        answer = self._answer(q, axis, tokens, self._ready([slots for slots, _ in found], view), asking)
+        asks, slots = self._asks(q, asking or axis), self._ready([slots for slots, _ in found], view)
+        answer = self._answer(q, asks, axis, tokens, slots, asking)
         return answer.after(None, [losses for _, losses in found])
 
     @property
@@ -152,13 +153,13 @@ class SoftmaxReads(nn.Module):
             own = view._replace(before=tuple(slots for slots, _, _ in found))
             found.append(m.extend(old, *given(m, k, v, view.x), axis, **beside(m, own)))
         turned = self._turned(k, axis.at)
-        asks = self._asks(q, asking or axis)[None]
+        asks = self._asks(q, asking or axis)
         tokens, caches = [], []
         for group, limit, old in zip(self.groups, self.limits, state["tokens"], strict=True):
-            slots, new = self._grown(group, limit, old, asks, turned, v, axis)
+            slots, new = self._grown(group, limit, old, asks[None], turned, v, axis)
             tokens.append(slots)
             caches.append(new)
-        answer = self._answer(q, axis, tokens, self._ready([slots for slots, _, _ in found], view), asking)
+        answer = self._answer(q, asks, axis, tokens, self._ready([slots for slots, _, _ in found], view), asking)
         state = {"tokens": caches, "memory": [s for _, s, _ in found]}
         return answer.after(state, [losses for _, _, losses in found])
 
@@ -207,7 +208,8 @@ class SoftmaxReads(nn.Module):
     def recall(self, q: Tensor, axis: Axis, memo: Any) -> Answer:
         """Answer queries from the slots that were remembered; their places on the other clock have no meaning here."""
         own, *others = [Slots(m["k"], m["v"], range(m["k"].shape[1]), log_weight=m.get("log_weight")) for m in memo]
-        return self._answer(q, axis, [Own(narrowed(own, group)) for group in self.groups], others)
+        tokens = [Own(narrowed(own, group)) for group in self.groups]
+        return self._answer(q, self._asks(q, axis), axis, tokens, others)
 
     def _blank(self, group: Group, batch: int, like: Tensor) -> Any:
         """What is kept of a group's tokens before the first one."""
@@ -238,13 +240,13 @@ class SoftmaxReads(nn.Module):
         return Own(Slots(grown["k"], grown["v"], at)), cache.drop(grown, limit.last_reader, axis)
 
     def _answer(
-        self, q: Tensor, axis: Axis, tokens: Sequence[Own], memories: Sequence[Slots], asking: Axis | None = None
-    ) -> Answer:
+        self, q: Tensor, turned: Mapping[Clock | None, Tensor], axis: Axis, tokens: Sequence[Own],
+        memories: Sequence[Slots], asking: Axis | None = None,
+    ) -> Answer:  # fmt: skip
         """One softmax for each group of heads, over its own tokens and every memory."""
         self.score.check(axis)
         # Where only the rows that count are asked for, patterns need not leave the others out.
         patterns = self._present(whole=asking is not None)
-        turned = self._asks(q, asking or axis)
         axis = self._with_lengths(asking or axis, axis, q.shape[0])
         found, seen = [], []
         for group, pattern, observing, own in zip(self.groups, patterns, self.observing, tokens, strict=True):

@@ -64,13 +64,15 @@ def refuse_beside_means(
 ) -> None:
     """Refuse slots beside a pattern whose answer is the mean of several softmaxes."""
     for name in memories:
-        if any(part.merge == "mean" for _, part in pattern.groups(heads)):
-            kind = name.partition(" ")[0]
+        means = [part for _, part in pattern.groups(heads) if part.merge == "mean"]
+        if means:
+            kind, decodes = name.partition(" ")[0], context.role == "self" and context.causal != "none"
+            strict = {part.strict_form: None for part in means if decodes and part.strict_form}
             raise PartError(
                 f"{kind} '{context.name(getattr(options, kind))}' cannot be used with pattern "
                 f"'{context.name(options.pattern)}' in this form",
                 label="each cluster has a softmax of its own, and slots beside the tokens would belong to none",
-                fixes=("form=strict in the pattern, which has one softmax", f"{kind}: none in this layer"), option=kind,
+                fixes=(*strict, f"{kind}: none in this layer"), option=kind,
             )  # fmt: skip
 
 

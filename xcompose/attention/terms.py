@@ -136,16 +136,16 @@ class ChosenTerm(NamedTuple):
     def bias(self, q: Tensor) -> Tensor:
         """What is added to the logits (b h t r m), from queries (b h t r d)."""
         b, h, t, r, m = self.labels.shape
-        found = self.term.bias(_by_tile(q).transpose(1, 2), _by_tile(self.labels))
+        found = self.term.bias(by_tile(q).transpose(1, 2), by_tile(self.labels))
         return found.expand(b * t, h, r, m).unflatten(0, (b, t)).transpose(1, 2)
 
     def values(self, weights: Tensor) -> Tensor:
         """What is added to the values (b h t r e), from weights (b h t r m)."""
-        found = self.term.values(_by_tile(weights), _by_tile(self.labels))
+        found = self.term.values(by_tile(weights), by_tile(self.labels))
         return found.unflatten(0, (weights.shape[0], weights.shape[2])).transpose(1, 2)
 
 
-def _by_tile(t: Tensor) -> Tensor:
+def by_tile(t: Tensor) -> Tensor:
     """(b h t ...) as (b t, h ...): each tile for itself."""
     return t.transpose(1, 2).flatten(0, 1)
 
@@ -168,13 +168,15 @@ class ReadTerms:
         """What the terms do to the tile of these rows and columns."""
         if not self.parts:
             return []
-        query, slot = self._points(rows, cols)
         found = []
         for part in self.parts:
             own = part.of(rows, cols) if isinstance(part, _Distances) else None
-            term = part.term if isinstance(part, _Distances) else part
-            found.append(own or TileTerm(term, torch.as_tensor(term.label(query, slot), device=query.at.device)))
+            found.append(own or self._of_pairs(part.term if isinstance(part, _Distances) else part, rows, cols))
         return found
+
+    def _of_pairs(self, term: Term, rows: Any, cols: Any) -> TileTerm:
+        query, slot = self._points(rows, cols)
+        return TileTerm(term, torch.as_tensor(term.label(query, slot), device=query.at.device))
 
     def _points(self, rows: Any, cols: Any) -> tuple[Point, Point]:
         device, slots = self.read.q.device, self.read.slots

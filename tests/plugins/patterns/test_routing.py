@@ -468,7 +468,7 @@ def test_slots_beside_the_clusters_are_refused():
     assert caught.value.label == (
         "each cluster has a softmax of its own, and slots beside the tokens would belong to none"
     )
-    assert caught.value.fixes == ("form=strict in the pattern, which has one softmax", "memory: none in this layer")
+    assert caught.value.fixes == ("form=strict", "memory: none in this layer")
     assert caught.value.option == "memory"
 
 
