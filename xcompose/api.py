@@ -97,6 +97,12 @@ if TYPE_CHECKING:
     from xcompose.attention.terms import weighed as weighed
     from xcompose.compose.activations import Activation as Activation
     from xcompose.compose.activations import activation as activation
+    from xcompose.compose.addons import Addon as Addon
+    from xcompose.compose.addons import Given as Given
+    from xcompose.compose.addons import Lesson as Lesson
+    from xcompose.compose.addons import Loss as Loss
+    from xcompose.compose.addons import TrainingAddon as TrainingAddon
+    from xcompose.compose.addons import extra as extra
     from xcompose.compose.blockwise import BlockMemory as BlockMemory
     from xcompose.compose.blockwise import with_null as with_null
     from xcompose.compose.carried import CarriedRows as CarriedRows
@@ -114,7 +120,6 @@ if TYPE_CHECKING:
     from xcompose.compose.options import OneStackOptions as OneStackOptions
     from xcompose.compose.options import StackOptions as StackOptions
     from xcompose.compose.parts import FFN as FFN
-    from xcompose.compose.parts import Addon as Addon
     from xcompose.compose.parts import AfterStep as AfterStep
     from xcompose.compose.parts import Branch as Branch
     from xcompose.compose.parts import Context as Context
@@ -135,6 +140,10 @@ if TYPE_CHECKING:
     from xcompose.compose.parts import Visible as Visible
     from xcompose.compose.projections import Projections as Projections
     from xcompose.compose.projections import stopped as stopped
+    from xcompose.compose.sites import Site as Site
+    from xcompose.compose.sites import put as put
+    from xcompose.compose.sites import sites as sites
+    from xcompose.compose.sites import unseen as unseen
     from xcompose.compose.stack import Beside as Beside
     from xcompose.compose.stack import Block as Block
     from xcompose.compose.stack import Piece as Piece
@@ -198,6 +207,8 @@ _LAZY = {
     "xcompose.attention.rows": ("Asked", "asks_keys", "chosen", "has_rows", "one_piece", "only_rows"),
     "xcompose.attention.terms": ("asked", "looked_up", "weighed"),
     "xcompose.compose.activations": ("Activation", "activation"),
+    "xcompose.compose.addons": ("Addon", "Given", "Lesson", "Loss", "TrainingAddon", "extra"),
+    "xcompose.compose.sites": ("Site", "put", "sites", "unseen"),
     "xcompose.compose.blockwise": ("BlockMemory", "with_null"),
     "xcompose.compose.carried": ("CarriedRows",),
     "xcompose.compose.vocabulary": ("TokenClusters",),
@@ -209,7 +220,7 @@ _LAZY = {
     "xcompose.compose.observe": ("Observer",),
     "xcompose.compose.options": ("ModelOptions", "OneStackOptions", "StackOptions"),
     "xcompose.compose.parts": (
-        "FFN", "Addon", "AfterStep", "Branch", "Context", "Embedding", "Init", "Memory", "Mixed", "Mixer", "ModelOut",
+        "FFN", "AfterStep", "Branch", "Context", "Embedding", "Init", "Memory", "Mixed", "Mixer", "ModelOut",
         "Norm", "Output", "Position", "Residual", "Source", "Spans", "State", "View",
         "Visible",
     ),

@@ -58,6 +58,8 @@ class Bottleneck(nn.Module):
 
 
 class Adapter(Addon):
+    freezes = True
+
     def __init__(self, options: AdapterOptions, context: Context):
         self.options, self.dim = options, context.dim
 
@@ -74,7 +76,7 @@ class Adapter(Addon):
                 if role in block.behind:
                     raise PartError("there is an adapter already", fixes=("list one adapter in `addons`",))
                 if role in self.options.behind:
-                    block.behind[role] = Bottleneck(self.options, self.dim)
+                    block.behind[role] = Bottleneck(self.options, self.dim).to(model.like(1))
 
 
 @hookimpl

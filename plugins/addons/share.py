@@ -28,6 +28,8 @@ class ShareOptions:
 
 
 class Share(Addon):
+    rung = "weights"
+
     def __init__(self, options: ShareOptions, context: Context):
         self.what, self.groups = options.what, options.groups
 

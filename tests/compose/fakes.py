@@ -11,11 +11,13 @@ from xcompose.api import (
     Axis,
     Component,
     Context,
+    Lesson,
     Mixed,
     Mixer,
     PartError,
     Position,
     Source,
+    TrainingAddon,
     option,
     options,
 )
@@ -92,7 +94,15 @@ class LateOptions:
     pass
 
 
-LATE = Component(kind="addon", name="late", options=LateOptions, facts={"stage": "train"})
+class Late(TrainingAddon):
+    def __init__(self, options: LateOptions, context: Context):
+        super().__init__()
+
+    def begin(self, lesson: Lesson) -> None:
+        pass
+
+
+LATE = Component(kind="addon", name="late", options=LateOptions, build=Late, facts={"stage": "train"})
 
 
 def registry() -> Registry:

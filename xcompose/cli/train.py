@@ -36,6 +36,12 @@ def run(
     ] = None,
     budget: Annotated[str | None, typer.Option(help="how long: 200 steps, 2min, 3 epochs; as train.budget")] = None,
     set_: Sets = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="weights, or a run's folder, of the teacher that train.addons names")
+    ] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="weights to begin with, or a run's folder: the model without its adapters")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="go on with a run that was stopped, exactly where it was")] = False,
     overwrite: Annotated[bool, typer.Option(help="start afresh where there is a run already")] = False,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
@@ -44,8 +50,9 @@ def run(
     """Train a spec's model. The run's folder gets the frozen spec, weights, figures, a plot and checkpoints."""
     from xcompose import registry
     from xcompose.allocator import keep_memory
+    from xcompose.compose.addons import Given
     from xcompose.spec import load, train_settings
-    from xcompose.train.run import train
+    from xcompose.train.run import train, weights_in
 
     refuse_accelerator(accelerator)
     known = registry.load()
@@ -67,6 +74,8 @@ def run(
         registry=known,
         console=errors if format is Format.json else console,
         accelerator=accelerator,
+        given=Given(teacher=weights_in(teacher)),
+        base=weights_in(base),
     )
     if format is Format.json:
         print_json(result.as_json())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -10,8 +12,8 @@ from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from xcompose.attention.grid import Grid, grid_of
+from xcompose.compose.addons import OF_THE_BASE
 from xcompose.compose.composer import Composer
-from xcompose.compose.findings import Findings
 from xcompose.compose.model import Model
 from xcompose.compose.observe import label_observers
 from xcompose.compose.parts import Context, Init
@@ -28,6 +30,8 @@ def build_model(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     registry: Registry | None = None,
+    training: bool = False,
+    base: Path | None = None,
 ) -> Model:
     """Build the model of a spec.
 
@@ -35,18 +39,32 @@ def build_model(
         spec: resolved; a `Node` is a model without addons.
         seed: of the first weights. The same seed gives the same weights on every device.
         device: where the model goes; None is the default device.
-        dtype: of its parameters; None is float32.
+        dtype: of its parameters, before add-ons change them; None is float32.
         registry: where components are looked up; None is everything installed.
+        training: whether the model gets the form in which it is trained; `finish_model` makes of it what the spec says.
+        base: weights of the same model without the add-ons that store weights or stand beside them.
 
     Raises:
-        SpecError: parts that refuse each other, all at once; or a model that does not fit in memory.
+        SpecError: parts that refuse each other, all at once; a model that does not fit in memory; or weights that are
+            not those of its base.
     """
     planned = plan_model(spec, registry=registry)
     refuse_what_does_not_fit(planned, dtype or torch.get_default_dtype())
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(seed)
-        model = _assemble(spec, registry or load())
-    return model.to(device=device or torch.get_default_device(), dtype=dtype)
+        model = _assemble(spec, registry or load(), Form(training, base, dtype))
+    return model.to(device=device or torch.get_default_device())
+
+
+def finish_model(model: Model) -> None:
+    """From the form in which a model was trained to that which its spec says, in place.
+
+    Raises:
+        SpecError: an add-on refuses what became of the model.
+    """
+    waiting, model.unfinished = model.unfinished, ()
+    for finish in waiting:
+        finish(model)
 
 
 def plan_model(spec: Spec | Node, *, registry: Registry | None = None) -> Model:
@@ -65,7 +83,7 @@ def plan_model(spec: Spec | Node, *, registry: Registry | None = None) -> Model:
         )  # fmt: skip
     try:
         with torch.device("meta"), _Unfilled():
-            return _assemble(spec, registry or load())
+            return _assemble(spec, registry or load(), Form())
     except (RuntimeError, TypeError) as error:
         if "overflow" not in str(error).lower():
             raise
@@ -95,7 +113,16 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **given)
 
 
-def _assemble(spec: Spec | Node, registry: Registry) -> Model:
+@attrs.frozen
+class Form:
+    """In which form a model is wanted."""
+
+    training: bool = False
+    base: Path | None = None
+    dtype: torch.dtype | None = None
+
+
+def _assemble(spec: Spec | Node, registry: Registry, form: Form) -> Model:
     whole = spec if isinstance(spec, Spec) else None
     node = spec.model if isinstance(spec, Spec) else spec
     assert node is not None, "a spec without a model was given to the composer"
@@ -104,14 +131,40 @@ def _assemble(spec: Spec | Node, registry: Registry) -> Model:
     context = _context(options, composer)
     model: Model = composer.build(options, context)
     _start(model, options.init, composer, context)
-    findings = Findings()
-    for addon in whole.addons if whole else ():
-        with findings:
-            composer.apply(addon, model, context)
-    findings.settle()
+    model.to(dtype=form.dtype)
+    model.addons = tuple(composer.addons(whole.addons if whole else (), context))
+    _change(model, composer, form)
     label_observers(model)
     model.spec, model.node = whole, node
     return model
+
+
+def _change(model: Model, composer: Composer, form: Form) -> None:
+    """Let the add-ons change a model, and put the weights of its base between those that make it and the others."""
+    based, unfinished = form.base is None, []
+    for place, listed in enumerate(model.addons):
+        addon = listed.addon
+        if not based and addon.rung not in OF_THE_BASE:
+            load_base(model, form.base)
+            based = True
+        # A base that is frozen learns nothing any more, so it is stored at once as it will be.
+        frozen = any(later.addon.freezes for later in model.addons[place + 1 :])
+        if form.training and not frozen:
+            composer.changed(listed, addon.begin, model)
+            unfinished.append(partial(composer.changed, listed, addon.finish))
+        else:
+            composer.changed(listed, addon.apply, model)
+    if not based:
+        load_base(model, form.base)
+    model.unfinished = tuple(unfinished)
+
+
+def load_base(model: Model, path: Path | None) -> None:
+    """Read the weights of a base."""
+    from xcompose.compose.weights import load_weights
+
+    assert path is not None
+    load_weights(model, path)
 
 
 def _start(model: Model, init: Any, composer: Composer, context: Context) -> None:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 from torch import nn
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
+from xcompose.compose.addons import Listed, out_of_order
 from xcompose.compose.findings import Findings
-from xcompose.compose.parts import Addon, Context, Position
+from xcompose.compose.parts import Context, Position
 from xcompose.diagnostics import Diagnostic, Note, PartError, Span, SpecError
 from xcompose.registry import Registry
 from xcompose.spec.model import Layer, Node, Record, Section
@@ -119,21 +120,38 @@ class Composer:
             context.cache[key] = made
         return made
 
-    def apply(self, addon: Node, model: nn.Module, context: Context) -> None:
-        """Let an addon change a built model.
+    def addons(self, nodes: Sequence[Node], context: Context) -> list[Listed]:
+        """The add-ons of a model, in an order that makes sense.
 
         Raises:
-            SpecError: it belongs to training, or refuses its options or this model.
+            SpecError: one belongs to training, refuses its options, or may not follow those before it.
         """
-        component = self.registry.component(addon.kind, addon.name)
-        if component.facts.get("stage", "model") != "model":
-            error = PartError(f"'{addon.name}' changes training, not the model", fixes=("move it to train.addons",))
-            raise SpecError(self._finding(addon, error))
-        built: Addon = self.build(self.options(addon), context)
+        findings, found = Findings(), []
+        for node in nodes:
+            with findings:
+                found.append(self._addon(node, context, found))
+        findings.settle()
+        return found
+
+    def _addon(self, node: Node, context: Context, before: Sequence[Listed]) -> Listed:
+        if self.registry.component(node.kind, node.name).facts.get("stage", "model") != "model":
+            error = PartError(f"'{node.name}' changes training, not the model", fixes=("move it to train.addons",))
+            raise SpecError(self._finding(node, error))
+        listed = Listed(node.name, self.build(self.options(node), context), node)
+        if error := out_of_order(before, listed):
+            raise SpecError(self._finding(node, error))
+        return listed
+
+    def changed(self, listed: Listed, change: Callable[[nn.Module], None], model: nn.Module) -> None:
+        """Let an add-on change a model.
+
+        Raises:
+            SpecError: it refuses this model.
+        """
         try:
-            built.apply(model)
+            change(model)
         except PartError as error:
-            raise SpecError(self._finding(addon, error)) from error
+            raise SpecError(self._finding(listed.node, error)) from error
 
     def name(self, part: Any) -> str:
         """What a spec calls the component of an options object."""

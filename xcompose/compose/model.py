@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xcompose.attention.reads import Axis
+from xcompose.compose.addons import Listed
 from xcompose.compose.findings import Findings
 from xcompose.compose.inputs import Inputs
 from xcompose.compose.options import ModelOptions, OneStackOptions
@@ -62,6 +63,10 @@ class Model(nn.Module, ABC):
         """The resolved spec, where it was built from one."""
         self.node: Node | None = None
         """The model as written, with every default."""
+        self.addons: tuple[Listed, ...] = ()
+        """What changed it since, in order."""
+        self.unfinished: tuple[Callable[[Model], None], ...] = ()
+        """What add-ons have still to do when training is over; nothing where the model is what its spec says."""
 
     @abstractmethod
     def stacks(self) -> Mapping[str, Stack]:

@@ -345,15 +345,6 @@ class Init(ABC):
         """Set the parameters in place, drawing from torch's global generator."""
 
 
-class Addon(ABC):
-    """A change of the built model, or of training only; its component's `facts={"stage": "model"}` or `"train"` says
-    which."""
-
-    @abstractmethod
-    def apply(self, model: nn.Module) -> None:
-        """Change the built model in place."""
-
-
 @attrs.frozen
 class Context:
     """Where a part is built: the facts of the model around it, and how to build the parts inside it."""

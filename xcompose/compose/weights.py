@@ -13,6 +13,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from xcompose.compose.build import build_model
 from xcompose.compose.model import Model
@@ -45,7 +46,8 @@ def save_weights(
         SpecError: XC089, the file cannot be written.
     """
     target = Path(path)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in _once(model).items() if only is None or only(name)}
+    chosen = {name: t for name, t in _once(model).items() if only is None or only(name)}
+    tensors = {name: t.detach().cpu().contiguous() for name, t in _plain(chosen).items()}
     with written_whole(target) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt", **_origin(model), **(about or {})})
     return target
@@ -62,7 +64,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, only: Chosen
     Raises:
         SpecError: XC042, the file is missing, damaged, or belongs to another model.
     """
-    wanted = {name: t for name, t in _once(model).items() if only is None or only(name)}
+    wanted = _plain({name: t for name, t in _once(model).items() if only is None or only(name)})
     found = _read(Path(path))
     problems = _differences(wanted, found)
     if problems:
@@ -172,6 +174,19 @@ def _once(model: nn.Module) -> dict[str, Tensor]:
     for name, tensor in state.items():
         first.setdefault(id(tensor), name)
     return {name: state[name] for name in first.values()}
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that are made of others (numbers in few bits, and their scales) as those, `up.weight:scale`; a file holds
+    these, and so no code is needed to read it."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if is_traceable_wrapper_subclass(tensor):
+            inner, _ = tensor.__tensor_flatten__()
+            found |= _plain({f"{name}:{part}": getattr(tensor, part) for part in inner})
+        else:
+            found[name] = tensor
+    return found
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -315,6 +315,13 @@ _TABLE = (
         "something a part needs is not said",
         "A part needs a fact that the spec does not state, for example the length of a sequence.",
     ),
+    Code(
+        "XC034",
+        "add-ons in an order that does not work",
+        "Add-ons stand in the order weights, numbers, storage, adapters; an earlier one would undo a later one.",
+        bad="addons: [adapter(8), share(all)]",
+        mend="addons: [share(all), adapter(8)]",
+    ),
     # building
     Code(
         "XC040",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from xcompose.compose.addons import TrainingAddon
 from xcompose.compose.observe import Tally
 from xcompose.compose.parts import AfterStep
 from xcompose.compose.tasks import OptimizerFactory, ScheduleFunction, Splits, Task
@@ -37,6 +39,7 @@ class Work:
     optimizer: OptimizerFactory
     schedule: ScheduleFunction
     settings: Settings
+    addons: tuple[TrainingAddon, ...] = ()
 
 
 def groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -56,6 +59,7 @@ class Learner(LightningModule):
     def __init__(self, work: Work):
         super().__init__()
         self.model, self.work, self.settings = work.model, work, work.settings
+        self.addons = nn.ModuleList(work.addons)
         self.budget = work.settings.budget(len(work.splits.train))  # type: ignore[arg-type]
         self.seconds = 0.0
         """Training time so far, that of earlier parts of the run included."""
@@ -83,7 +87,7 @@ class Learner(LightningModule):
     # One step ------------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.work.optimizer(groups(self.model), self.settings.lr)
+        return self.work.optimizer([*groups(self.model), *groups(self.addons)], self.settings.lr)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self._random is not None:
@@ -97,8 +101,11 @@ class Learner(LightningModule):
         self._since = time.perf_counter()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        compute = partial(self.work.task.loss, self.model, batch)
+        for addon in self.work.addons:
+            compute = partial(addon.loss, batch, compute)
         with self.tally.watching(self.model):
-            loss, metrics = self.work.task.loss(self.model, batch)
+            loss, metrics = compute()
         parts = {f"loss_{name}": value for name, value in self.tally.losses.items()}
         self.last |= {"loss": loss.detach(), **metrics, **parts}  # type: ignore[dict-item]
         return loss
@@ -110,6 +117,8 @@ class Learner(LightningModule):
             for module in self.model.modules():
                 if isinstance(module, AfterStep):
                     module.after_step()
+            for addon in self.work.addons:
+                addon.after_step()
 
     def step_done(self) -> None:
         """Stop the clock of a step, and turn what it measured into numbers. Called once behind each step."""

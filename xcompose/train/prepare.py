@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,14 +12,16 @@ import torch
 from torch.utils.data import default_collate
 
 from xcompose.attention.grid import grid_of
+from xcompose.compose.addons import Given, Lesson, TrainingAddon
 from xcompose.compose.build import build_model
 from xcompose.compose.composer import Composer
 from xcompose.compose.model import Model
-from xcompose.compose.parts import Addon, Context
+from xcompose.compose.parts import Context
 from xcompose.compose.tasks import Task
 from xcompose.diagnostics import Diagnostic, PartError, SpecError
 from xcompose.registry import Registry, load
 from xcompose.spec import freeze, train_settings
+from xcompose.spec import load as load_spec
 from xcompose.spec.model import Node, Spec
 from xcompose.train.learner import Work, random_state, restore_random
 from xcompose.train.settings import Settings
@@ -34,8 +37,18 @@ class Prepared:
     registry: Registry
 
 
-def prepare(spec: Spec, data: Path | None, registry: Registry | None = None) -> Prepared:
+def prepare(
+    spec: Spec, data: Path | None, registry: Registry | None = None, *, given: Given | None = None,
+    base: Path | None = None,
+) -> Prepared:  # fmt: skip
     """Build the model and the task of a spec, and read the data.
+
+    Args:
+        spec: with a model and a task.
+        data: a file or folder of the user's, in place of the task's named data.
+        registry: where components are looked up; None is everything installed.
+        given: to the add-ons of training.
+        base: weights to begin with, as `build_model` takes them.
 
     Raises:
         SpecError: the spec has no model or no task, they do not fit each other, or the data cannot be used.
@@ -51,25 +64,42 @@ def prepare(spec: Spec, data: Path | None, registry: Registry | None = None) -> 
                 fixes=("a number of steps, epochs or tokens, or a time: 2min",), stage="train",
             )
         )  # fmt: skip
-    model = build_model(spec, seed=settings.seed, registry=registry)
+    model = build_model(spec, seed=settings.seed, registry=registry, training=True, base=base)
     for stack in model.stacks().values():
         stack.recompute = settings.recompute
     part = _builder(model, registry, spec.name)
-    for addon in how["addons"]:
-        changed: Addon = part(addon)
-        changed.apply(model)
     task: Task = part(task_node)
+    lesson = Lesson(model, task, given or Given(), spec=partial(_other_model, spec, registry))
+    addons = tuple(_begun(node, part, lesson, registry, spec.name) for node in how["addons"])
     try:
         splits = task.splits(data, settings.length, settings.seed)
     except PartError as error:
         raise SpecError(_located(error, task_node, spec.name)) from error
     work = Work(
         model=model, task=task, splits=splits, optimizer=part(how["optimizer"]),
-        schedule=part(how["schedule"]), settings=settings,
+        schedule=part(how["schedule"]), settings=settings, addons=addons,
     )  # fmt: skip
     metrics = _try(model, task, splits.valid, task_node, spec.name)
     _refuse_unknown_goals(settings, metrics)
     return Prepared(work, freeze(attrs.evolve(spec, train=how)), registry)
+
+
+def _begun(node: Node, part: Callable[[Node], Any], lesson: Lesson, registry: Registry, spec: str) -> TrainingAddon:
+    if registry.component(node.kind, node.name).facts.get("stage", "model") != "train":
+        error = PartError(f"'{node.name}' changes the model, not its training", fixes=("move it to addons",))
+        raise SpecError(_located(error, node, spec))
+    addon: TrainingAddon = part(node)
+    try:
+        addon.begin(lesson)
+    except PartError as error:
+        raise SpecError(_located(error, node, spec)) from error
+    return addon
+
+
+def _other_model(spec: Spec, registry: Registry, reference: str) -> Model:
+    """The model of a spec that an option of this one names, relative to this one's file."""
+    beside = Path(spec.file).parent if spec.file else Path()
+    return build_model(load_spec(str(beside / reference), catalogue=registry.catalogue), registry=registry)
 
 
 def _builder(model: Model, registry: Registry, spec: str = "") -> Callable[[Node], Any]:
@@ -126,9 +156,9 @@ def _try(model: Model, task: Task, data: Any, node: Node, spec: str) -> list[str
     return ["loss", *metrics]
 
 
-def _located(error: PartError, task: Node, spec: str) -> Diagnostic:
+def _located(error: PartError, node: Node, spec: str) -> Diagnostic:
     return Diagnostic(
-        error.code, error.message, span=task.span, label=error.label, fixes=error.fixes, path="task", stage="train",
+        error.code, error.message, span=node.span, label=error.label, fixes=error.fixes, path=node.path, stage="train",
         spec=spec,
     )  # fmt: skip
 

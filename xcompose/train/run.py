@@ -22,6 +22,7 @@ from xcompose.train.progress import Bar, Display, Silent
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from xcompose.compose.addons import Given
     from xcompose.compose.model import Model
     from xcompose.registry import Registry
     from xcompose.spec.model import Expectation, Spec
@@ -59,6 +60,8 @@ class RunResult:
     """Loss and metrics on held-out data at the end; of an interrupted run, the newest there are, if any."""
     train: Mapping[str, float]
     """Loss and metrics of the last step."""
+    before: Mapping[str, float] | None = None
+    """The same in the form that was trained, where add-ons had something left to do behind it."""
     interrupted: bool = False
     missed: tuple[Diagnostic, ...] = ()
     """Goals that were not reached."""
@@ -81,6 +84,8 @@ def train(
     announce: bool = True,
     accelerator: str = "auto",
     precision: str = "32-true",
+    given: Given | None = None,
+    base: Path | None = None,
 ) -> RunResult:
     """Build the model of a spec and train it as the spec says.
 
@@ -96,6 +101,8 @@ def train(
         announce: whether to say there what the data is.
         accelerator: as Lightning calls it: `auto`, `cpu`, `gpu`.
         precision: as Lightning calls it: `32-true`, `bf16-mixed`.
+        given: to the add-ons of training: the weights of a teacher.
+        base: weights to begin with, those of the model without what is stored or trained beside them.
 
     Raises:
         SpecError: the spec, the data, the folder or the machine does not allow it; or training diverged.
@@ -107,7 +114,7 @@ def train(
     if resume:
         facts = run.reopen()
         data = Path(facts["data"]) if data is None and facts["data"] else data
-    prepared = prepare(spec, data, registry)
+    prepared = prepare(spec, data, registry, given=given, base=base)
     if resume:
         _same_run(run, facts, prepared.frozen, digest(prepared.work))
     else:
@@ -118,9 +125,15 @@ def train(
     task = prepared.work.task
     display = Bar(console, task.metric, task.unit) if console is not None else Silent()
     if console is not None and announce:
-        for line in task.describe():
+        for line in (*task.describe(), *_said(prepared.work)):
             console.print(line, highlight=False, markup=False)
     return fit(spec.name, prepared.work, run, display, accelerator=accelerator, precision=precision)
+
+
+def _said(work: Work) -> list[str]:
+    """What add-ons want people to know."""
+    of_model = [line for listed in work.model.addons for line in listed.addon.describe(work.model)]  # type: ignore[union-attr]
+    return [*of_model, *[line for addon in work.addons for line in addon.describe()]]
 
 
 def require_extra(needed: Iterable[str] = NEEDED) -> None:
@@ -173,6 +186,7 @@ def fit(
     name: str, work: Work, run: RunFolder, display: Display, *, accelerator: str = "auto", precision: str = "32-true"
 ) -> RunResult:
     """Train until the budget is used up or Ctrl-C is pressed, from the run's checkpoint if it has one."""
+    from xcompose.compose.build import finish_model
     from xcompose.train.learner import Learner
     from xcompose.train.watch import Watch, interruptible
 
@@ -189,7 +203,12 @@ def fit(
                 watch.evaluate(learner, trainer.global_step)
         finally:
             display.stop()
-    result = _result(name, learner, run, trainer.global_step, watch.valid, interrupted=not over)
+    before, valid = None, watch.valid
+    if over and getattr(work.model, "unfinished", ()):
+        before = valid
+        finish_model(work.model)  # type: ignore[arg-type]
+        valid = learner.evaluate()
+    result = _result(name, learner, run, trainer.global_step, valid, interrupted=not over, before=before)
     if over:
         finish(run, work, result)
     return result
@@ -238,8 +257,9 @@ def _alone() -> Iterator[None]:
 
 
 def _result(
-    name: str, learner: Learner, run: RunFolder, step: int, valid: Mapping[str, float], *, interrupted: bool
-) -> RunResult:
+    name: str, learner: Learner, run: RunFolder, step: int, valid: Mapping[str, float], *, interrupted: bool,
+    before: Mapping[str, float] | None = None,
+) -> RunResult:  # fmt: skip
     from xcompose.compose.model import Model
     from xcompose.decode.generate import refusal
 
@@ -248,7 +268,7 @@ def _result(
         name=name, folder=run.path, steps=step, tokens=step * work.settings.batch * work.settings.length,
         seconds=round(learner.seconds, 3), parameters=sum(p.numel() for p in work.model.parameters()),
         tokens_per_second=learner.tokens_per_second(), metric=work.task.metric, unit=work.task.unit,
-        valid=dict(valid), reads_source=getattr(work.model, "reads_source", False),
+        valid=dict(valid), before=before, reads_source=getattr(work.model, "reads_source", False),
         generates=isinstance(work.model, Model) and not refusal(work.model),
         train={k: v for k, v in learner.last.items() if k != "lr"}, interrupted=interrupted,
         missed=() if interrupted else missed_goals(work.settings.goal, valid),
@@ -298,6 +318,22 @@ def load_run(folder: Path, *, registry: Registry | None = None) -> tuple[Model, 
     model = build_model(spec, registry=registry)
     load_weights(model, run.weights)
     return model.eval(), spec
+
+
+def weights_in(place: Path | None) -> Path | None:
+    """The file of weights that a path means: itself, or that of a run's folder.
+
+    Raises:
+        SpecError: the folder holds none (XC087).
+    """
+    if place is None or not place.is_dir():
+        return place
+    weights = RunFolder(place).weights
+    if not weights.exists():
+        raise SpecError(
+            Diagnostic("XC087", f"'{place}' holds no finished run", fixes=("name a file of weights",), stage="train")
+        )
+    return weights
 
 
 def load_spec(path: Path, registry: Registry | None = None) -> Spec:

@@ -1,0 +1,1 @@
+"""How a search chooses candidates, and finds out what they are worth."""
