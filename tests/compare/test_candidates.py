@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 
 from xcompose import registry
 from xcompose.compare.candidates import Candidate, Recipe, candidates, recipe_of
+from xcompose.compose.spelling import Speller
 from xcompose.diagnostics import SpecError
 from xcompose.spec import load
+from xcompose.spec.model import Node
 
 SMALL = """\
 xcompose: 1
@@ -68,6 +71,37 @@ def test_a_candidate_can_be_loaded_with_further_changes():
 
     assert again(("dim=48",)).model.options["dim"] == 48
     assert again(("dim=48",)).let["w"] == "5"
+
+
+def test_each_add_on_is_left_out_once():
+    Path("c.xc.yaml").write_text(
+        SMALL.replace("layers: 1*", "layers: 2*") + "addons: [share(mixer), adapter(3)]\ntrain: {lr: 0.5}\n"
+    )
+    spelled = Speller(registry.load()).spelled
+    found = these("c.xc.yaml", spelled=spelled)
+
+    assert [c.label for c in found] == [
+        "c without add-ons", "c with share(mixer) alone", "c"
+    ]  # fmt: skip
+    assert [[a.name for a in c.spec.addons] for c in found] == [
+        [], ["share"], ["share", "adapter"]
+    ]  # fmt: skip
+
+
+def test_add_ons_of_training_stay_with_their_spec():
+    late = Node("addon", "late", {})
+    (spec, _) = (c.spec for c in these("a.xc.yaml", "b.xc.yaml"))
+    own = attrs.evolve(spec, train={**spec.train, "addons": (late,)})
+    applied = recipe().applied_to(own, seed=1)
+
+    assert applied.train["addons"] == (late,)
+    assert applied.train["lr"] == 1e-3
+
+
+def test_without_add_ons_there_is_nothing_to_leave_out():
+    assert refusal(these, "a.xc.yaml", spelled=str) == (
+        "error[XC090]: 'a' has no add-on to compare with and without\n  = fix: leave --addons out"
+    )
 
 
 def test_one_spec_is_no_comparison():

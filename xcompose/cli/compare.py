@@ -43,6 +43,11 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="a folder for report and runs; default runs/compare-N")] = None,
     set_: Sets = None,
+    addons: Annotated[
+        bool, typer.Option("--addons", help="also compare each spec without its add-ons, and with one more each time")
+    ] = False,
+    teacher: Annotated[Path | None, typer.Option(help="weights, or a run's folder, of the teacher of all")] = None,
+    base: Annotated[Path | None, typer.Option(help="weights, or a run's folder, that all begin with")] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
     format: FormatOption = Format.text,
 ) -> None:
@@ -55,8 +60,10 @@ def run(
     from xcompose.compare.candidates import candidates, recipe_of
     from xcompose.compare.compare import compare
     from xcompose.compare.table import text
+    from xcompose.compose.addons import Given
+    from xcompose.compose.spelling import Speller
     from xcompose.spec import load
-    from xcompose.train.run import require_extra
+    from xcompose.train.run import require_extra, weights_in
 
     require_extra()
     keep_memory()
@@ -64,7 +71,9 @@ def run(
     references, values = _split(words, vary)
     known = registry.load()
     varied = (vary, values) if vary else None
-    found = candidates(references, set_ or (), known.catalogue, varied)
+    found = candidates(
+        references, set_ or (), known.catalogue, varied, Speller(known).spelled if addons else None
+    )  # fmt: skip
     how = load(recipe, catalogue=known.catalogue) if recipe else None
     made = recipe_of(how, found, known.catalogue)
     if budget:
@@ -72,6 +81,7 @@ def run(
     result = compare(
         found, made, out or free_folder(Path("runs")), seeds=seeds, data=data, registry=known,
         console=errors if format is Format.json else console, accelerator=accelerator,
+        given=Given(teacher=weights_in(teacher)), base=weights_in(base),
     )  # fmt: skip
     if format is Format.json:
         print_json(result.as_json())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,6 +22,8 @@ class Candidate:
     spec: Spec
     again: Callable[[Sequence[str]], Spec] | None = attrs.field(default=None, eq=False)
     """Loads it once more with further changes."""
+    step: bool = False
+    """Whether it is there to show what add-ons do, and need not be as large as the others."""
 
 
 @attrs.frozen
@@ -33,8 +35,10 @@ class Recipe:
     train: Mapping[str, Any]
 
     def applied_to(self, spec: Spec, seed: int) -> Spec:
-        """The spec with this task and this way of training, whatever it says itself."""
-        return attrs.evolve(spec, task=self.task, train={**self.train, "seed": seed})
+        """The spec with this task and this way of training, whatever it says itself. Its add-ons of training stay: they
+        are what is compared, not how."""
+        addons = (*self.train["addons"], *spec.train.get("addons", ()))
+        return attrs.evolve(spec, task=self.task, train={**self.train, "seed": seed, "addons": addons})
 
     def describe(self) -> str:
         """One line: what all of them get."""
@@ -48,8 +52,9 @@ class Recipe:
 
 
 def candidates(
-    references: Sequence[str], sets: Sequence[str], catalogue: Catalogue, vary: tuple[str, Sequence[str]] | None = None
-) -> tuple[Candidate, ...]:
+    references: Sequence[str], sets: Sequence[str], catalogue: Catalogue,
+    vary: tuple[str, Sequence[str]] | None = None, spelled: Callable[[Node], str] | None = None,
+) -> tuple[Candidate, ...]:  # fmt: skip
     """Load what is to be compared.
 
     Args:
@@ -57,9 +62,11 @@ def candidates(
         sets: changes of all of them, as `--set` takes them.
         catalogue: the components there are.
         vary: a path and its values; each value makes a candidate of each reference.
+        spelled: where given, each candidate is also compared without its add-ons, and with one more of them each time;
+            it writes an add-on as people read it.
 
     Raises:
-        SpecError: a spec does not load; or fewer than two candidates (XC090).
+        SpecError: a spec does not load; one has no add-on to leave out, or fewer than two candidates (XC090).
     """
     from xcompose.spec import load
 
@@ -76,8 +83,26 @@ def candidates(
             varied = f"{path}={value}"
             label = (f"{spec.name} {varied}" if len(references) > 1 else varied) if vary else spec.name
             found.append(Candidate(label, spec, again))
+    if spelled is not None:
+        found = [step for candidate in found for step in _steps(candidate, spelled)]
     _refuse_too_few(found)
     return tuple(_told_apart(found))
+
+
+def _steps(candidate: Candidate, spelled: Callable[[Node], str]) -> Iterator[Candidate]:
+    """A candidate without its add-ons, then with one more of them each time; those of training come last."""
+    of_model, of_training = candidate.spec.addons, tuple(candidate.spec.train.get("addons", ()))
+    every = [*of_model, *of_training]
+    if not every:
+        message = f"'{candidate.label}' has no add-on to compare with and without"
+        raise SpecError(Diagnostic("XC090", message, fixes=("leave --addons out",), stage="compare"))
+    for count in range(len(every)):
+        kept, more = every[:count], of_training[: max(0, count - len(of_model))]
+        train = {**candidate.spec.train, "addons": more} if candidate.spec.train else candidate.spec.train
+        spec = attrs.evolve(candidate.spec, addons=tuple(kept[: len(of_model)]), train=train)
+        with_these = f"with {', '.join(spelled(node) for node in kept)} alone" if kept else "without add-ons"
+        yield Candidate(f"{candidate.label} {with_these}", spec, step=True)
+    yield attrs.evolve(candidate, step=True)
 
 
 def _refuse_too_few(found: Sequence[Candidate]) -> None:

@@ -17,6 +17,7 @@ from xcompose.train.run import NEEDED, RunResult, require_extra, train
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from xcompose.compose.addons import Given
     from xcompose.compose.model import Model
     from xcompose.registry import Registry
 
@@ -122,6 +123,8 @@ def compare(
     registry: Registry | None = None,
     console: Console | None = None,
     accelerator: str = "auto",
+    given: Given | None = None,
+    base: Path | None = None,
 ) -> Comparison:
     """Train every candidate by the recipe, once for each seed, count what it costs, and rank.
 
@@ -129,13 +132,15 @@ def compare(
 
     Args:
         candidates: at least two.
-        recipe: for all of them; their own `task` and `train` are not used.
+        recipe: for all of them; their own `task` and `train` are not used, but for add-ons of training.
         folder: gets a run's folder for each candidate and seed, `compare.json` and `report.html`.
         seeds: how many; the seeds are 0, 1, 2 ...
         data: a file or folder of the user's.
         registry: where components are looked up; None is everything installed.
         console: where to show progress; None shows nothing.
         accelerator: as Lightning calls it.
+        given: to the add-ons of training.
+        base: weights that every candidate begins with.
 
     Raises:
         SpecError: a candidate cannot be built or trained by the recipe; a folder holds a run already.
@@ -154,7 +159,7 @@ def compare(
     for candidate, costs in zip(candidates, counted, strict=True):
         runs = _runs(
             candidate, recipe, folder, seeds, data, console, registry=registry, accelerator=accelerator,
-            announce=not rows,
+            announce=not rows, given=given, base=base,
         )  # fmt: skip
         rows.append(Row(label=candidate.label, counted=costs, runs=tuple(runs)))
     better = tasks[0].higher_is_better

@@ -55,6 +55,8 @@ def agreement(counted: Sequence[Counted]) -> str:
     sizes = [c.parameters for c in counted]
     if len(set(sizes)) == 1:
         return f"parameters agree: {sizes[0]:,} in all {len(sizes)}"
+    if max(sizes) / min(sizes) - 1 > AGREE:
+        return f"parameters: {min(sizes):,} to {max(sizes):,}"
     return f"parameters agree within {(max(sizes) / min(sizes) - 1) * 100:.2g} %: {min(sizes):,} to {max(sizes):,}"
 
 
@@ -63,7 +65,7 @@ def unlike(candidates: Sequence[Candidate], counted: Sequence[Counted], registry
     wanted = counted[0].parameters
     found = []
     for candidate, costs in zip(candidates[1:], counted[1:], strict=True):
-        if abs(costs.parameters / wanted - 1) <= AGREE:
+        if candidate.step or abs(costs.parameters / wanted - 1) <= AGREE:
             continue
         more = (costs.parameters / wanted - 1) * 100
         text = (
