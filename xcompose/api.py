@@ -168,6 +168,10 @@ if TYPE_CHECKING:
     from xcompose.decode.pack import fill_rows as fill_rows
     from xcompose.decode.pack import pack as pack
     from xcompose.decode.pack import take_rows as take_rows
+    from xcompose.search.ground import Ground as Ground
+    from xcompose.search.strategy import Candidate as Candidate
+    from xcompose.search.strategy import Hopeless as Hopeless
+    from xcompose.search.strategy import Strategy as Strategy
     from xcompose.train.corpus import ByteCorpus as ByteCorpus
     from xcompose.train.corpus import read_corpus as read_corpus
     from xcompose.train.corpus import unigram_bits as unigram_bits
@@ -230,6 +234,8 @@ _LAZY = {
         "Batch", "OptimizerFactory", "ScheduleFunction", "Shown", "Splits", "Task", "check_logits",
         "check_vocabulary", "check_whole_image", "grid_of_images", "loss_of_labels",
     ),
+    "xcompose.search.ground": ("Ground",),
+    "xcompose.search.strategy": ("Candidate", "Hopeless", "Strategy"),
     "xcompose.train.corpus": ("ByteCorpus", "read_corpus", "unigram_bits"),
     "xcompose.train.images": ("ImageCorpus", "as_images", "as_sequences", "read_images"),
     "xcompose.train.png": ("png", "side_by_side"),
