@@ -132,6 +132,8 @@ class Attention(Mixer):
         self.inner = inner(options, context, inside, score)
         if not self.inner.reads_keys and not any(isinstance(m, Memory) and uses_keys(m) for m in self.inner.modules()):
             self.k = self.v = None
+        widths = {"q": asked // self.heads, "k": self.head_dim, "v": value_dim}
+        self.by_head = {name: width for name, width in widths.items() if getattr(self, name) is not None}
         self.prefix = context.prefix
         self.rows = context.rows if self.inner.serves_some and not self.cross else None
 

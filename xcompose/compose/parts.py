@@ -61,6 +61,8 @@ class Mixer(nn.Module, ABC):
 
     remembers_source: bool = False
     """Whether after one call its state holds all it needs of the source, so that later calls do without."""
+    by_head: Mapping[str, int] = {}
+    """Channels of one head in what it projects, by the projection's name, where these are ordered by heads."""
 
     def forward(self, x: Tensor, axis: Axis, state: Any = None, source: Source | None = None) -> Mixed:
         if state is None:
