@@ -121,6 +121,7 @@ if TYPE_CHECKING:
     from xcompose.compose.options import StackOptions as StackOptions
     from xcompose.compose.parts import FFN as FFN
     from xcompose.compose.parts import AfterStep as AfterStep
+    from xcompose.compose.parts import Before as Before
     from xcompose.compose.parts import Branch as Branch
     from xcompose.compose.parts import Context as Context
     from xcompose.compose.parts import Embedding as Embedding
@@ -218,13 +219,13 @@ _LAZY = {
     "xcompose.compose.vocabulary": ("TokenClusters",),
     "xcompose.compose.combine": ("SideBySide", "numbered"),
     "xcompose.compose.findings": ("Findings",),
-    "xcompose.compose.linear": ("ToLogits", "ToStream"),
+    "xcompose.compose.linear": ("Read", "ReadLinear", "ToLogits", "ToStream"),
     "xcompose.compose.inner": ("InnerLayer",),
     "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
     "xcompose.compose.observe": ("Observer",),
     "xcompose.compose.options": ("ModelOptions", "OneStackOptions", "StackOptions"),
     "xcompose.compose.parts": (
-        "FFN", "AfterStep", "Branch", "Context", "Embedding", "Init", "Memory", "Mixed", "Mixer", "ModelOut",
+        "FFN", "AfterStep", "Before", "Branch", "Context", "Embedding", "Init", "Memory", "Mixed", "Mixer", "ModelOut",
         "Norm", "Output", "Position", "Residual", "Source", "Spans", "State", "View",
         "Visible",
     ),

@@ -1,23 +1,28 @@
 """A learned row for each token, of full width or factorised.
 
-Maths    x_i = E[t_i] (W if a rank is written) + T[0], times sqrt(c) if `scaled`
+Maths    x_i = E[t_i] (W + b if a rank is written) + T[0], times sqrt(c) if `scaled`
          after positions: layer-normalised if `norm`
+         project=last: x_i = E[t_i] + T[0], times sqrt(r) if `scaled`, and after positions norm(x) W + b
          with `prefix` g: x_i = G[g + i] for i = -g .. -1, without a position, normalised by a norm of their own
-Shapes   tokens (b n);  E (v c) or (v r);  W (c r);  T (types c);  G (g c);  x (b n c)
+Shapes   tokens (b n);  E (v c) or (v r);  W (c r);  T (types c);  G (g c);  x (b n c);  with project=last all
+         but the last of them are r wide, positions too
 Cost     v c parameters, or v r + r c;  g c for the rows before the tokens
 Limits   every token is of type 0: rows of other types are kept for weights trained elsewhere; rows before the tokens
          are for encoders, which drop them at the end
-Paper    factorised: Lan et al., ALBERT, ICLR 2020, arXiv:1909.11942, s. 3.1; types and norm: Devlin et al., BERT,
-         arXiv:1810.04805, s. 3; rows before the tokens: Ainslie et al., ETC, EMNLP 2020, arXiv:2004.08483, s. 3.1;
-         scaled: Vaswani et al., Attention Is All You Need, NeurIPS 2017, arXiv:1706.03762, s. 3.4
+Paper    factorised: Lan et al., ALBERT, ICLR 2020, arXiv:1909.11942, s. 3.1, project=last in its released code;
+         types and norm: Devlin et al., BERT, arXiv:1810.04805, s. 3; rows before the tokens: Ainslie et al., ETC,
+         EMNLP 2020, arXiv:2004.08483, s. 3.1; scaled: Vaswani et al., Attention Is All You Need, NeurIPS 2017,
+         arXiv:1706.03762, s. 3.4
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from xcompose.api import Component, Context, Count, Embedding, hookimpl, option, options
+from xcompose.api import Component, Context, Count, Embedding, PartError, hookimpl, option, options
 
 
 @options
@@ -26,6 +31,8 @@ class TokensOptions:
 
     rank: Count | None = option(None, at_least=1)
     """Width r of the table, projected to the model's width; the model's width if not written."""
+    project: Literal["first", "last"] = option("first")
+    """Whether rows of width r are projected before types, positions and norm, or behind them."""
     norm: bool = option(False)
     """Whether rows are layer-normalised after positions were added."""
     types: Count | None = option(None, at_least=1)
@@ -39,18 +46,23 @@ class TokensOptions:
 class Tokens(Embedding):
     def __init__(self, options: TokensOptions, context: Context):
         super().__init__()
+        self.last = options.project == "last"
+        if self.last and options.rank is None:
+            raise PartError("'project' says when rows of a rank are projected", option="project", fixes=("rank=128",))
+        self.narrow = options.rank if self.last else None
+        width = self.narrow or context.dim
         self.tokens = nn.Embedding(context.vocab, options.rank or context.dim)
         self.project = None if options.rank is None else nn.Linear(options.rank, context.dim)
-        self.types = None if options.types is None else nn.Embedding(options.types, context.dim)
-        self.norm = nn.LayerNorm(context.dim) if options.norm else None
-        self.scale = context.dim**0.5 if options.scaled else None
+        self.types = None if options.types is None else nn.Embedding(options.types, width)
+        self.norm = nn.LayerNorm(width) if options.norm else None
+        self.scale = width**0.5 if options.scaled else None
         self.prefix = options.prefix
-        self.first = nn.Embedding(options.prefix, context.dim) if options.prefix else None
-        self.first_norm = nn.LayerNorm(context.dim) if options.norm and options.prefix else None
+        self.first = nn.Embedding(options.prefix, width) if options.prefix else None
+        self.first_norm = nn.LayerNorm(width) if options.norm and options.prefix else None
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.tokens(tokens)
-        if self.project is not None:
+        if self.project is not None and not self.last:
             x = self.project(x)
         x = x if self.types is None else x + self.types.weight[0]
         return x if self.scale is None else x * self.scale
@@ -64,6 +76,10 @@ class Tokens(Embedding):
         return super().front() if self.first is None else self.first.weight
 
     def finish(self, x: Tensor) -> Tensor:
+        x = self._normalised(x)
+        return self.project(x) if self.last and self.project is not None else x
+
+    def _normalised(self, x: Tensor) -> Tensor:
         if self.norm is None:
             return x
         if self.first_norm is None:

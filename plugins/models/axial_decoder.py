@@ -43,7 +43,6 @@ from xcompose.api import (
     Part,
     PartError,
     Piece,
-    Position,
     Ran,
     Section,
     Source,
@@ -79,7 +78,7 @@ class Side(nn.Module):
         own = section.options
         findings = Findings()
         with findings:
-            self.position: Position = context.build(own["position"])
+            self.position = context.position(own["position"])
         with findings:
             self.stack = Stack(own["layers"], context, own["norm"] if norm else None, piece=piece)
         findings.settle()
@@ -100,6 +99,7 @@ class AxialDecoder(Model):
         with findings:
             self.embedding = context.build(options.embedding)
             self.refuse_prefix(options.embedding, context, findings)
+            context = attrs.evolve(context, narrow=self.embedding.narrow)
         with findings:
             self.outer = Side(options.outer, context, norm=False, piece=Rows(self.row))
             refuse_other_widths(options.outer, self.outer.stack, context)

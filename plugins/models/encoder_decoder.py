@@ -4,7 +4,7 @@ Maths    s = encoder(E[source]);  x = decoder(E[t], s), each of its layers: mixe
          logits = output(norm(x))
 Shapes   source (b m);  s (b m c);  tokens (b n);  x (b n c);  logits (b n v)
 Cost     the sum of its layers; the source is read once, also when decoding
-Limits   one vocabulary and one embedding for both sides
+Limits   one vocabulary and one embedding for both sides; an output that is tied uses its table, too
 Paper    Vaswani et al., Attention Is All You Need, NIPS 2017, arXiv:1706.03762, s. 3.1
 """
 
@@ -60,7 +60,7 @@ class Side(nn.Module):
         context = attrs.evolve(context, length=own["length"], grid=grid, cache={})
         findings = Findings()
         with findings:
-            self.position = context.build(own["position"])
+            self.position = context.position(own["position"])
         with findings:
             self.stack = Stack(own["layers"], context, own["norm"], cross=cross)
         findings.settle()
@@ -77,6 +77,7 @@ class EncoderDecoder(Model):
         with findings:
             self.embedding = context.build(options.embedding)
             self.refuse_prefix(options.embedding, context, findings)
+            context = attrs.evolve(context, narrow=self.embedding.narrow)
         with findings:
             self.encoder = Side(options.encoder, attrs.evolve(context, causal="none"), cross=False)
         self.source_length = options.encoder.options["length"]

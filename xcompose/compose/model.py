@@ -267,7 +267,7 @@ class Model(nn.Module, ABC):
         return self.place(self.embedding(tokens), axis, position, dropout)
 
     def place(self, x: Tensor, axis: Axis, position: Position, dropout: nn.Dropout) -> Tensor:
-        """The same for rows (b n c) that the embedding has made already.
+        """The same for rows that the embedding has made already.
 
         Where `axis` has rows before the tokens, so has the result.
         """
@@ -347,9 +347,9 @@ class OneStackModel(Model):
             if self.decodes:
                 self.refuse_prefix(options.embedding, context, findings)
             self.prefix = self.embedding.prefix
-            context = attrs.evolve(context, prefix=self.prefix)
+            context = attrs.evolve(context, prefix=self.prefix, narrow=self.embedding.narrow)
         with findings:
-            self.position: Position = context.build(options.position)
+            self.position = context.position(options.position)
         self.dropout = nn.Dropout(options.dropout)
         with findings:
             self.stack = Stack(options.layers, attrs.evolve(context, causal=causal), options.norm)

@@ -276,11 +276,22 @@ class Residual(nn.Module, ABC):
         """Run the branches of one layer in order; returns what flows on, and what each branch gave beside its rows."""
 
 
+class Before(nn.Module, ABC):
+    """What an add-on puts before a layer whose residual carries one stream."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, axis: Axis) -> Tensor:
+        """From rows (b n c) that flow into the layer to those (b n c) that it gets."""
+
+
 class Embedding(nn.Module, ABC):
     """Tokens (b n), or rows (b n width) of numbers, to rows (b n c)."""
 
     width: int | None = None
     """How many numbers it reads for each row; None: it reads tokens (b n) int64."""
+
+    narrow: int | None = None
+    """Width of its rows until `finish` makes them as wide as the model; positions are added to them. None: c."""
 
     prefix: int = 0
     """How many rows it puts before the tokens (`front`); encoders only."""
@@ -289,11 +300,12 @@ class Embedding(nn.Module, ABC):
     def forward(self, tokens: Tensor) -> Tensor: ...
 
     def front(self) -> Tensor:
-        """The rows (prefix c) that stand before the tokens of every sequence; no position is added to them."""
+        """The rows (prefix c) that stand before the tokens of every sequence, as wide as those of `forward`; no
+        position is added to them."""
         raise NotImplementedError(f"{type(self).__name__} says it has a prefix, but not which rows these are")
 
     def finish(self, x: Tensor) -> Tensor:
-        """What is done to the rows (b n c), those of the prefix first, after the positions were added."""
+        """What is done to the rows, those of the prefix first, after the positions were added: gives rows (b n c)."""
         return x
 
     def table(self) -> nn.Parameter | None:
@@ -399,6 +411,8 @@ class Context:
     """For a norm that a residual builds: the sub-layer it stands beside; empty for the norm at the end of a stack."""
     prefix: int = 0
     """How many rows the embedding puts before the tokens; they stand at positions -prefix .. -1."""
+    narrow: int | None = None
+    """Width of the rows that positions are added to, where it is not `dim`."""
     builder: Callable[[Any, Context], Any] | None = None
     finder: Callable[[Any, PartError], Diagnostic] | None = None
     """From an options object and what is wrong with it to a located finding."""
@@ -410,6 +424,10 @@ class Context:
         """Build the component that an option holds, in this context or one changed by `changes`."""
         assert self.builder is not None
         return self.builder(part, attrs.evolve(self, **changes) if changes else self)
+
+    def position(self, part: Any) -> Position:
+        """Build what acts at the embedding, as wide as the rows that it is added to."""
+        return self.build(part, dim=self.narrow or self.dim)
 
     def name(self, part: Any) -> str:
         """What a spec calls the component that an option holds, for messages."""

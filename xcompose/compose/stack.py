@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from xcompose.attention.reads import Axis
 from xcompose.compose.findings import Findings
-from xcompose.compose.parts import FFN, Branch, Causal, Context, Mixed, Mixer, Residual, Source
+from xcompose.compose.parts import FFN, Before, Branch, Causal, Context, Mixed, Mixer, Residual, Source
 from xcompose.diagnostics import PartError
 from xcompose.schema import option_schemas
 from xcompose.spec.model import Layer
@@ -72,6 +72,8 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(layer.options["dropout"])
         self.behind = nn.ModuleDict()
         """What an addon puts behind a sub-layer, before its dropout: by `mixer`, `cross`, `ffn`; (b n c) to (b n c)."""
+        self.before: Before | None = None
+        """What an addon puts before the layer, where its residual carries one stream."""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -93,6 +95,7 @@ class Block(nn.Module):
             states: by role; empty where nothing is remembered.
             source: what a cross mixer reads.
         """
+        carry = carry if self.before is None else self.before(carry, axis)
         found = dict(zip(self.roles, self._branches(axis, states, source), strict=True))
         carry, beside = self.residual(carry, list(found.values()))
         new: dict[str, Any] = {}
