@@ -69,3 +69,14 @@ def test_every_pair_that_works_keeps_its_promises(tool):
     every = working(tool)
 
     assert tool.outcomes(every) == {tool.key(*case): tool.Outcome(True) for case in every}
+
+
+def test_the_ladder_is_on_the_page():
+    from xcompose.compose.addons import LATE, ONCE, RUNGS
+
+    text = (ROOT / "docs" / "addons" / "README.md").read_text()
+    rungs = [f"| {name} | {what} | {'one' if name in ONCE else 'any number'} |" for name, what in RUNGS.items()]
+    reasons = [f"| {first} | {then} | {why} |" for (first, then), why in LATE.items()]
+
+    assert [line for line in (*rungs, *reasons) if line not in text.splitlines()] == []
+    assert len([line for line in text.splitlines() if line.count("|") == 4]) == 2 * 2 + len(rungs) + len(reasons)
