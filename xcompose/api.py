@@ -110,6 +110,8 @@ if TYPE_CHECKING:
     from xcompose.compose.combine import numbered as numbered
     from xcompose.compose.findings import Findings as Findings
     from xcompose.compose.inner import InnerLayer as InnerLayer
+    from xcompose.compose.linear import AsMatrix as AsMatrix
+    from xcompose.compose.linear import Matrix as Matrix
     from xcompose.compose.linear import ToLogits as ToLogits
     from xcompose.compose.linear import ToStream as ToStream
     from xcompose.compose.model import Model as Model
@@ -219,7 +221,7 @@ _LAZY = {
     "xcompose.compose.vocabulary": ("TokenClusters",),
     "xcompose.compose.combine": ("SideBySide", "numbered"),
     "xcompose.compose.findings": ("Findings",),
-    "xcompose.compose.linear": ("Read", "ReadLinear", "ToLogits", "ToStream"),
+    "xcompose.compose.linear": ("AsMatrix", "Matrix", "ToLogits", "ToStream"),
     "xcompose.compose.inner": ("InnerLayer",),
     "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
     "xcompose.compose.observe": ("Observer",),

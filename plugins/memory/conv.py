@@ -24,6 +24,7 @@ from xcompose.api import (
     Component,
     Context,
     Count,
+    Matrix,
     Memory,
     Part,
     PartError,
@@ -69,7 +70,8 @@ class Conv(BlockMemory):
             self.v = self.k if options.shared else self._layer(g * e)
 
     def _layer(self, width: int) -> nn.Linear:
-        return nn.Linear(self.factor * width // self.groups, width)
+        kind = nn.Linear if self.groups == 1 else Matrix
+        return kind(self.factor * width // self.groups, width)
 
     def summed(self, blocks: Tensor, name: str, there: Tensor | None) -> Tensor:
         layer: nn.Linear = getattr(self, name)

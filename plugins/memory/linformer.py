@@ -26,6 +26,7 @@ from xcompose.api import (
     Context,
     Count,
     Everything,
+    Matrix,
     Memory,
     PartError,
     Slots,
@@ -71,7 +72,7 @@ class Linformer(Memory):
         self.f = self.e if alike else self._projection()
 
     def _projection(self) -> nn.Linear:
-        return nn.Linear(self.length, self.groups * self.rank, bias=False)
+        return Matrix(self.length, self.groups * self.rank, bias=False)
 
     def _shared(self, context: Context) -> nn.Linear:
         found = context.shared(("linformer", context.role, self.length), self._projection)

@@ -19,7 +19,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xcompose.api import Axis, Component, Context, Output, PartError, TokenClusters, ToLogits, hookimpl, option, options
+from xcompose.api import (
+    AsMatrix,
+    Axis,
+    Component,
+    Context,
+    Matrix,
+    Output,
+    PartError,
+    TokenClusters,
+    ToLogits,
+    hookimpl,
+    option,
+    options,
+)
 
 
 @options
@@ -30,6 +43,10 @@ class AdaptiveOptions:
     """Whether the tables are those of the embedding."""
     projections: Literal["own", "tail", "tied"] = option("tail")
     """Which projections are those of the embedding: none, those behind the first cluster, or all."""
+
+
+class Clusters(ToLogits, AsMatrix):
+    """One table for all clusters, each of which reads its rows of it."""
 
 
 class Adaptive(Output):
@@ -46,7 +63,8 @@ class Adaptive(Output):
         if found.dim != context.dim:
             raise PartError(f"rows of width {context.dim} do not fit clusters of an embedding of width {found.dim}")
         self.edges, self.one_table = found.edges, found.one_table
-        tables = [ToLogits(t.embedding_dim, t.num_embeddings) for t in found.tables]
+        kind = Clusters if found.one_table else ToLogits
+        tables = [kind(t.embedding_dim, t.num_embeddings) for t in found.tables]
         if options.tied:
             for own, table in zip(tables, found.tables, strict=True):
                 own.weight = table.weight
@@ -92,7 +110,7 @@ def projections(found: TokenClusters, which: Literal["own", "tail", "tied"]) -> 
     made = []
     for s in range(len(found.sizes) if found.projections else 0):
         theirs = found.projections[0 if found.one_table else s]
-        own = nn.Linear(theirs.in_features, theirs.out_features, bias=False)
+        own = Matrix(theirs.in_features, theirs.out_features, bias=False)
         if which == "tied" or (which == "tail" and s):
             own.weight = theirs.weight
         made.append(own)

@@ -25,6 +25,7 @@ from xcompose.api import (
     Component,
     Context,
     Count,
+    Matrix,
     PartError,
     Point,
     Position,
@@ -68,7 +69,7 @@ class TransformerXL(Position):
         own = (lambda key, make: make()) if options.untied else context.shared
         self.u = own(("transformer-xl u", *shape), lambda: asking(shape))
         self.v = own(("transformer-xl v", *shape), lambda: asking(shape))
-        self.r = nn.Linear(context.dim, shape[0] * shape[1], bias=False)
+        self.r = Matrix(context.dim, shape[0] * shape[1], bias=False)
 
     def turn(self, t: Tensor, at: Tensor, side: Literal["query", "key"]) -> Tensor:
         return t + self.u.to(t.dtype) if side == "query" else t

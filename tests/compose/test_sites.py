@@ -50,3 +50,14 @@ def test_what_is_put_stands_in_every_place():
 def test_matrices_of_other_modules_are_named():
     assert unseen(built(output="lm(tied=false)")) == ("embedding.tokens.weight",)
     assert unseen(built()) == (), "the table is the weight of the output, too"
+
+
+def test_layers_whose_weight_is_read_as_a_matrix_are_marked():
+    def read(**keys):
+        return {site.name for site in sites(built(layers=1, **keys)) if site.read}
+
+    assert read() == set()
+    assert read(position="transformer-xl") == {"stack.layers.0.mixer.inner.position.r"}
+    assert read(mixer="attention(pattern=window(4), memory=conv(2))") == set()
+    heads = read(mixer="attention(pattern=window(4), memory=conv(2, per_head=true))")
+    assert {name.rpartition(".")[2] for name in heads} == {"k", "v"}

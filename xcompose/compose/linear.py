@@ -11,3 +11,12 @@ class ToStream(nn.Linear):
 
 class ToLogits(nn.Linear):
     """The last layer of an output; where it is tied, its weight is the embedding's table."""
+
+
+class AsMatrix:
+    """Marks a linear layer whose weight other code reads, beside its forward or in its place (mixed in). Who puts
+    another layer in its place would change nothing, or break what reads it, so add-ons leave it as it is and say so."""
+
+
+class Matrix(nn.Linear, AsMatrix):
+    """A linear layer whose weight is read as a matrix."""

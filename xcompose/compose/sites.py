@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 import attrs
 from torch import nn
 
+from xcompose.compose.linear import AsMatrix
+
 
 @attrs.frozen(eq=False)
 class Site:
@@ -21,6 +23,8 @@ class Site:
     """As in a state dict, without the name of the weight; the first is its name."""
     tied: bool
     """Whether its weight is another module's, too: an output that uses the embedding's table."""
+    read: bool = False
+    """Whether other code reads its weight, so that another layer in its place would change nothing or break it."""
 
     @property
     def name(self) -> str:
@@ -40,7 +44,7 @@ def sites(model: nn.Module) -> tuple[Site, ...]:
             if parameter is not None:
                 users.setdefault(id(parameter), set()).add(id(module))
     return tuple(
-        Site(module, paths, tied=len(users[id(module.weight)]) > 1)  # type: ignore[arg-type]
+        Site(module, paths, len(users[id(module.weight)]) > 1, isinstance(module, AsMatrix))  # type: ignore[arg-type]
         for module, paths in everywhere(model, nn.Linear)
     )  # fmt: skip
 
