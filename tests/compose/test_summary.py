@@ -211,3 +211,11 @@ class TestSpelling:
 @pytest.mark.parametrize(("count", "expected"), [(1000, "1000"), (1024, "1Ki"), (2**20, "1Mi"), (1536, "1536")])
 def test_lengths_for_people(count, expected):
     assert binary(count) == expected
+
+
+def test_add_ons_are_told():
+    model = {"type": "decoder", "dim": 64, "layers": 2}
+    made = xc.build({"xcompose": 1, "model": model, "addons": ["share(mixer)", "adapter(8)"]})
+
+    assert summarise(made).addons == ("share(mixer)", "adapter(8)")
+    assert "\n\n  add-ons: share(mixer), then adapter(8)\n\nYou wrote" in text(summarise(made))

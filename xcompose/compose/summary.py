@@ -76,6 +76,10 @@ class Summary:
     written: tuple[str, ...]
     """The keys of `model` that somebody wrote."""
     file: str = ""
+    addons: tuple[str, ...] = ()
+    """As a spec writes them, in order."""
+    remarks: tuple[str, ...] = ()
+    """What add-ons want people to know."""
 
     def as_json(self) -> dict[str, Any]:
         return attrs.asdict(self, value_serializer=_plain)
@@ -103,6 +107,8 @@ def summarise(model: Model, *, explain: bool = False, registry: Registry | None 
         growth=_growth(model), state_bytes=model.state_bytes(shown), shown_at=shown,
         rows=_Describer(model, node, Speller(registry or load()), explain).rows(),
         written=_written(node), file=spec.file if spec else "",
+        addons=tuple(Speller(registry or load()).spelled(listed.node) for listed in model.addons),
+        remarks=tuple(line for listed in model.addons for line in listed.addon.describe(model)),
     )  # fmt: skip
 
 

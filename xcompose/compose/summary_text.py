@@ -19,7 +19,9 @@ def text(summary: Summary) -> str:
     body = [line.shown(max(middle, 44), max(notes, 20), numbers) for line in lines]
     names = ", ".join(summary.written)
     where = f": `xcompose freeze {summary.file}` prints them" if summary.file else ""
-    return "\n".join([_head(summary), "", *body, "", f"You wrote {names}. The rest are defaults{where}."])
+    addons = [f"  add-ons: {', then '.join(summary.addons)}", *[f"    {one}" for one in summary.remarks], ""]
+    body += ["", *(addons if summary.addons else [])]
+    return "\n".join([_head(summary), "", *body, f"You wrote {names}. The rest are defaults{where}."])
 
 
 def _head(summary: Summary) -> str:
