@@ -194,6 +194,7 @@ REST = [
     part("optimizer", "adam", given("betas", tuple[Real, ...], (0.9, 0.999)), given("weight_decay", Real, 0.0)),
     part("optimizer", "adamw", given("betas", tuple[Real, ...], (0.9, 0.95)), given("weight_decay", Real, 0.1)),
     part("schedule", "cosine", given("warmup", Count, 0)), part("schedule", "rsqrt", given("warmup", Count)),
+    part("strategy", "evolve", given("population", Count, 20)),
     part("strategy", "nsga2", given("population", Count, 20)),
 ]  # fmt: skip
 PLUGINS = [

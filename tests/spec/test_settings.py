@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xcompose.spec import Node, SpecName, train_settings
+from xcompose.spec.objectives import Objective
 from xcompose.spec.values import Budget, Growth, Range
 
 from .catalogue import CATALOGUE
@@ -100,7 +101,7 @@ def test_search_keeps_choices_as_overrides_would_write_them():
         ("recall", Range(0.5, None)),
     ]
     assert (search["minimize"], search["budget"], search["seed"], search["strategy"]) == (
-        ("params",), Budget(60, "trials"), 0, None,
+        (Objective("params"),), Budget(60, "trials"), 0, Node("strategy", "evolve", {"population": 20}),
     )  # fmt: skip
 
 
@@ -147,3 +148,47 @@ def test_a_length_in_thousands_earns_a_hint():
     assert messages_of("xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 1, length: 4k}\n") == [
         "2:53 XC019 4k is 4,000; 4Ki is 4,096"
     ]
+
+
+def test_a_choice_reads_back_as_it_was_written():
+    long = "window(size=16) | window(4) | " * 4 + "window(8)"
+    text = HEAD + "search:\n  choices:\n"
+    text += f"    mixer: ['attention(pattern={long})', {{type: attention, pattern: 'window(size=16)'}}]\n"
+    text += '    layers: [[{ffn: gated, mixer: "attention(heads=4)"}, {}], 3]\n'
+
+    search = spec_of(text).search
+
+    for path, values in search["choices"].items():
+        for value in values:
+            assert spec_of(text, f"{path}={value}").model is not None
+    assert search["choices"]["mixer"][0] == f"attention(pattern={long})"
+    assert search["choices"]["layers"] == ("[{ffn: gated, mixer: attention(heads=4)}, {}]", "3")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("minimize: latency at 4k3", "3:20 XC014 expected a length, found '4k3'"),
+        ("minimize: params at 4Ki", "3:20 XC014 'params' has no length"),
+        ("minimize: [params, 4x]", "3:29 XC014 expected a metric, params, trainable, or state, memory, time, latency "
+         "at a length, found '4x'"),
+        ("minimize: [params, params]", "3:29 XC006 'params' is made small twice"),
+        ("within: {latency: ..4 apples}",
+         "3:28 XC014 expected a range such as ..20ms or 1ms..0.5s, found '..4 apples'"),
+        ("choices: {dim: []}", "3:25 XC014 there is nothing to choose for 'dim'"),
+    ],
+)  # fmt: skip
+def test_words_of_a_search_are_checked(text, found):
+    assert found in messages_of(HEAD + f"search: {{{text}}}\n")
+
+
+def test_objectives_have_lengths_and_bounds_of_time_units():
+    text = HEAD + "search:\n  minimize: [bits_per_byte, state at 64Ki, latency at 1k]\n"
+    text += "  within: {latency: 1ms..0.02s at 4Ki}\n"
+    search = spec_of(text).search
+
+    assert search["minimize"] == (
+        Objective("bits_per_byte"), Objective("state", 65536), Objective("latency", 1000),
+    )  # fmt: skip
+    assert [o.is_metric for o in search["minimize"]] == [True, False, False]
+    assert [(e.key, e.value) for e in search["within"]] == [("latency", Range(0.001, 0.02, "s", 4096))]

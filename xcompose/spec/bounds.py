@@ -19,6 +19,11 @@ BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**
 FLOPS = {f"{prefix}FLOP{end}": size for prefix, size in {"": 1, **DECIMAL}.items() for end in ("", "s")}
 BUDGET_UNITS = {"steps": "steps", "epochs": "epochs", "tokens": "tokens", "trials": "trials"}
 TIMES = {"s": 1, "min": 60, "h": 3600}
+SECONDS = {"s": Fraction(1), "ms": Fraction(1, 1000), "us": Fraction(1, 10**6)}
+EXAMPLES = {
+    "": "12.7M ± 1%, 12M..13M, ..13M or 30", "B": "..4MiB, 1MB..2MB or 512KiB",
+    "FLOP": "..2.5GFLOP or 1TFLOP..2TFLOP", "s": "..20ms or 1ms..0.5s",
+}  # fmt: skip
 GROWTH = re.compile(
     r"O\(\s*(?:(?P<one>1)|(?P<n>n)?(?:\^(?P<exponent>[0-9](?:\.[0-9]{1,3})?))?\s*(?P<log>log\s+n)?)\s*\)"
 )
@@ -44,7 +49,7 @@ class Range:
 
     low: int | float | None
     high: int | float | None
-    unit: Literal["", "B", "FLOP"] = ""
+    unit: Literal["", "B", "FLOP", "s"] = ""
     at: int | None = None
     text: str = attrs.field(default="", eq=False)
 
@@ -110,13 +115,13 @@ def _budget_fixes(text: str) -> tuple[str, ...]:
     return (f"did you mean {text.partition(' ')[0]} {near[0]}?",) if near else ()
 
 
-def parse_range(text: str, unit: Literal["", "B", "FLOP"] = "", *, whole: bool = True) -> Range:
+def parse_range(text: str, unit: Literal["", "B", "FLOP", "s"] = "", *, whole: bool = True) -> Range:
     """A range: `12.7M ± 1%`, `12M..13M`, `..13M`, `12M..`, `30`, `..4MiB at 64Ki`.
 
     Args:
         text: as written.
-        unit: `B` for bytes, `FLOP` for work, empty for plain numbers.
-        whole: counts; otherwise real numbers.
+        unit: `B` for bytes, `FLOP` for work, `s` for seconds, empty for plain numbers.
+        whole: counts; otherwise real numbers, which bytes and work never are.
 
     Raises:
         Problem: it is none.
@@ -144,7 +149,7 @@ def parse_range(text: str, unit: Literal["", "B", "FLOP"] = "", *, whole: bool =
         low = high = number(body)
     if low is not None and high is not None and low > high:
         raise Problem(f"the range {shown(text)} is empty", fixes=("write the smaller end first",))
-    exact = unit != "" or whole
+    exact = unit in ("B", "FLOP") or whole
     return Range(_end(low, exact, math.ceil), _end(high, exact, math.floor), unit, at, text)
 
 
@@ -158,7 +163,9 @@ def _without_length(text: str) -> tuple[str, int | None]:
 
 
 def _amount(piece: str, unit: str, text: str) -> Fraction:
-    units = {"B": BYTES, "FLOP": {**FLOPS, **DECIMAL, "": 1}, "": {**DECIMAL, **BINARY, "": 1}}[unit]
+    units = {
+        "B": BYTES, "FLOP": {**FLOPS, **DECIMAL, "": 1}, "s": SECONDS, "": {**DECIMAL, **BINARY, "": 1},
+    }[unit]  # fmt: skip
     match = re.fullmatch(r"(?P<number>[0-9][0-9.]*(?:e[+-]?[0-9]+)?)\s*(?P<unit>[A-Za-z]*)", piece.strip())
     if match is None or not STRICT_NUMBER.fullmatch(match["number"]) or match["unit"] not in units:
         raise _no_range(text, unit)
@@ -166,9 +173,7 @@ def _amount(piece: str, unit: str, text: str) -> Fraction:
 
 
 def _no_range(text: str, unit: str) -> Problem:
-    example = {"B": "..4MiB, 1MB..2MB or 512KiB", "FLOP": "..2.5GFLOP or 1TFLOP..2TFLOP"}.get(
-        unit, "12.7M ± 1%, 12M..13M, ..13M or 30"
-    )
+    example = EXAMPLES[unit]
     mended = re.search(r"[0-9][0-9.]*\s*[A-Za-z]*", text)
     fixes = (
         (f"did you mean {mended[0].strip()} ± 5%?",)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING
 
 from xcompose.schema import ValueType
+from xcompose.spec import tree
+from xcompose.spec.expression import unparse
 from xcompose.spec.findings import Refused
 from xcompose.spec.lists import items
 from xcompose.spec.merge import Stack, heads, lookups
-from xcompose.spec.origins import text_of
 from xcompose.spec.paths import Nowhere, walk
 from xcompose.spec.resolver import Place
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from xcompose.spec.resolver import Resolver
 
 ANY = ValueType("list", of=ValueType("any"))
+PLAIN = re.compile(r"[^\s,:#&*!|>'\"%@`{}\[\]][^,:#'\"{}\[\]\n]*")
+"""What needs no quotes, wherever it stands."""
 
 
 def choices(resolver: Resolver, stack: Stack) -> dict[str, tuple[str, ...]]:
@@ -25,12 +30,16 @@ def choices(resolver: Resolver, stack: Stack) -> dict[str, tuple[str, ...]]:
         given = lookups(stack, path, raw=True)
         place = Place(f"search.choices.{path}", ANY, given[0].span)
         try:
-            found[path] = tuple(_value(resolver, path, item) for item in items(resolver, place, given))
+            values = [_value(resolver, path, item) for item in items(resolver, place, given)]
         except Refused:
             continue
         except Nowhere:
             message = f"there is no place '{path}' to choose for"
             resolver.findings.report("XC029", message, given[0].key or given[0].span)
+        else:
+            found[path] = tuple(dict.fromkeys(values))
+            if not values:
+                resolver.findings.report("XC014", f"there is nothing to choose for '{path}'", given[0].span)
     return found
 
 
@@ -39,4 +48,22 @@ def _value(resolver: Resolver, path: str, item: Stack) -> str:
     here = walk(resolver, names if names[0] in resolver.sections else ["model", *names])
     if here.place is not None:
         resolver.typed(here.place, [*item, *here.stack])
-    return text_of(item[0])
+    return spelled(item[0].value)
+
+
+def spelled(value: object, inside: bool = False) -> str:
+    """A value as `--set` takes it, on one line.
+
+    Args:
+        value: as it was read.
+        inside: whether it stands in a list or a mapping.
+    """
+    match value:
+        case tree.Scalar(text=text):
+            bare = PLAIN.fullmatch(text) if inside else text.strip() and text[0] not in "[{\"'" and "\n" not in text
+            return text if bare else json.dumps(text, ensure_ascii=False)
+        case tree.Mapping(entries=entries):
+            return "{" + ", ".join(f"{e.key.text}: {spelled(e.value, True)}" for e in entries) + "}"
+        case tree.Sequence(items=found):
+            return "[" + ", ".join(spelled(item, True) for item in found) + "]"
+    return unparse(value)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from xcompose.diagnostics.suggest import suggest
@@ -49,13 +49,19 @@ def metric(text: str) -> Range:
     return parse_range(text, whole=False)
 
 
+def latency(text: str) -> Range:
+    """A range of seconds, at a length: `..20ms at 4Ki`."""
+    return parse_range(text, "s", whole=False)
+
+
 def expectations(
-    resolver: Resolver, path: str, stack: Stack, newest: int = 0, other: Callable[[str], Any] | None = None
-) -> tuple[Expectation, ...]:
+    resolver: Resolver, path: str, stack: Stack, newest: int = 0, other: Callable[[str], Any] | None = None,
+    more: Mapping[str, Callable[[str], Any]] | None = None,
+) -> tuple[Expectation, ...]:  # fmt: skip
     """What is expected, element by element.
 
     Numbers given below stage `newest` have lapsed; words and growths stay. Keys that are no contract are metrics, read
-    by `other`, where that is given.
+    by `other`, where that is given; `more` reads contracts that only this place has.
     """
     place = Place(path, ValueType("map", of=TEXTS), stack[0].span if stack else resolver.origin, default=None)
     from xcompose.spec.readers import mappings
@@ -67,7 +73,7 @@ def expectations(
     values: list[Expectation] = []
     for key in heads(found):
         below = place.below(key, TEXTS, default=())
-        parse = PARSERS.get(key, other)
+        parse = {**PARSERS, **(more or {})}.get(key, other)
         given = lookups(found, key)
         if parse is None:
             fixes = tuple(suggest(key, PARSERS))

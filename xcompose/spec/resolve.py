@@ -206,13 +206,17 @@ class _Sections:
         if not search:
             return {}
         from xcompose.spec.choices import choices
+        from xcompose.spec.objectives import objectives
 
         stack = self._stack("search")
         within = lookups(stack, "within")
         return {
             **search,
             "choices": choices(self.resolver, lookups(stack, "choices")),
-            "within": expect.expectations(self.resolver, "search.within", within, other=expect.metric),
+            "minimize": objectives(self.resolver, lookups(stack, "minimize")),
+            "within": expect.expectations(
+                self.resolver, "search.within", within, other=expect.metric, more={"latency": expect.latency}
+            ),
         }
 
     def _names_of_let(self) -> None:

@@ -64,14 +64,14 @@ class SearchOptions:
     choices: AnyValue = option(None)
     """Path to a list of values."""
     minimize: tuple[str, ...] = option(())
-    """Metrics, `params`, `state at 64Ki`, `latency at 4Ki`."""
+    """Metrics, `params`, `trainable`, `state at 64Ki`, `memory at 4Ki`, `time at 4Ki`, `latency at 4Ki`."""
     within: AnyValue = option(None)
     """What every candidate must keep, as in `expect`."""
     budget: Budget = option("60 trials")
-    """How long."""
+    """How long: trials that were measured, or a time."""
     seed: Count = option(0)
     """Of the search."""
-    strategy: Part.strategy | None = option(None)  # type: ignore[valid-type]
+    strategy: Part.strategy = option("evolve")
     """How candidates are chosen."""
 
 

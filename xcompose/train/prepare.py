@@ -11,12 +11,10 @@ import attrs
 import torch
 from torch.utils.data import default_collate
 
-from xcompose.attention.grid import grid_of
 from xcompose.compose.addons import Given, Lesson, TrainingAddon
 from xcompose.compose.build import build_model
-from xcompose.compose.composer import Composer
 from xcompose.compose.model import Model
-from xcompose.compose.parts import Context
+from xcompose.compose.objectives import part_builder
 from xcompose.compose.tasks import Task
 from xcompose.diagnostics import Diagnostic, PartError, SpecError
 from xcompose.registry import Registry, load
@@ -67,7 +65,7 @@ def prepare(
     model = build_model(spec, seed=settings.seed, registry=registry, training=True, base=base)
     for stack in model.stacks().values():
         stack.recompute = settings.recompute
-    part = _builder(model, registry, spec.name)
+    part = part_builder(model, registry, spec.name)
     task: Task = part(task_node)
     lesson = Lesson(model, task, given or Given(), spec=partial(_other_model, spec, registry))
     addons = tuple(_begun(node, part, lesson, registry, spec.name) for node in how["addons"])
@@ -102,23 +100,13 @@ def _other_model(spec: Spec, registry: Registry, reference: str) -> Model:
     return build_model(load_spec(str(beside / reference), catalogue=registry.catalogue), registry=registry)
 
 
-def _builder(model: Model, registry: Registry, spec: str = "") -> Callable[[Node], Any]:
-    """What builds tasks, optimizers and schedules for a model."""
-    composer, options = Composer(registry, spec=spec), model.options
-    context = Context(
-        dim=model.dim, causal=options.causal if model.decodes else "none", vocab=model.vocab, length=options.length,
-        grid=grid_of(options.grid, options.grid_block),
-    )  # fmt: skip
-    return lambda node: composer.build(composer.options(node), context)
-
-
 def task_of(node: Node, model: Model, registry: Registry | None = None) -> Task:
     """The task that a model is to learn.
 
     Raises:
         SpecError: the two do not fit each other.
     """
-    return _builder(model, registry or load())(node)
+    return part_builder(model, registry or load())(node)
 
 
 def _both(spec: Spec) -> tuple[Node, Node]:

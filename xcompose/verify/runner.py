@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from xcompose.compose.build import build_model, plan_model
+from xcompose.compose.objectives import search_findings
 from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.registry import Registry, load
 from xcompose.spec import files as files_of_specs
@@ -203,8 +204,8 @@ class _Run:
 
     def _compose(self) -> list[Diagnostic]:
         assert self.spec is not None
-        self.model = plan_model(self.spec, registry=self.checker.registry)
-        return []
+        model = self.model = plan_model(self.spec, registry=self.checker.registry)
+        return search_findings(self.spec, model, self.checker.registry) if self.spec.search else []
 
     def _facts(self) -> Facts:
         assert self.spec is not None
