@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.plugins.helpers import pattern, rows
+from tests.plugins.helpers import attention, mixer, part, pattern, rows
 from xcompose.attention.attend import attend
+from xcompose.attention.groups import on_clock
 from xcompose.attention.pattern import Gather, Pattern
-from xcompose.attention.reads import Axis, Read, Slots, Term
+from xcompose.attention.reads import Axis, Clock, Read, Slots, Term
 from xcompose.attention.terms import asked, looked_up, skewed, unskewed, weighed
 
 B, H, D, E = 2, 3, 5, 7
@@ -28,6 +29,11 @@ class Distances(Term):
         self.vectors = rows(2 * clip + 1, H, D, seed=4).requires_grad_()
         self.added = rows(2 * clip + 1, 1, E, seed=5).requires_grad_()
         self.shapes: list[tuple[int, ...]] = []
+        self.readied: list[range | None] = []
+
+    def ready(self, apart):
+        self.readied.append(apart)
+        return self
 
     def label(self, q, k):
         return torch.clamp(q.at - k.at, -self.clip, self.clip) + self.clip
@@ -38,6 +44,16 @@ class Distances(Term):
 
     def values(self, weights: Tensor, labels: Tensor) -> Tensor:
         return weighed(weights, labels, lambda which: self.added[which], len(self.added))
+
+
+class Squeezed(Clock):
+    """Blocks of six tokens whose earlier ones stand for two steps each: at the start of a block queries move back."""
+
+    def query(self, at):
+        return at - at // 6 * 4
+
+    def slot(self, at):
+        return at // 3
 
 
 class Scattered(Pattern):
@@ -83,6 +99,34 @@ def test_tiles_give_what_pairs_give(used, at, causal, clip):
     for others in every[1:]:
         for one, other in zip(every[0], others, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("clip", [90, 4])
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("used", [pattern("dense"), pattern("blocks", size=6), pattern("window", size=9), Scattered()])
+def test_distances_on_a_clock(used, step, clip):
+    every = []
+    for by_distance, executor in ((True, "explicit"), (True, "reference"), (True, "cached"), (False, "explicit")):
+        term = Distances(by_distance, clip)
+        read = read_of(151, range(2, 151, step), used, term, True)
+        found = attend([replace(read, terms=on_clock(read.terms, Squeezed()))], executor=executor)
+        every.append((found, *torch.autograd.grad(found, [read.q, term.vectors, term.added], rows(*found.shape))))
+        assert len(term.readied) == (executor == "explicit")
+    for others in every[1:]:
+        for one, other in zip(every[0], others, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+def test_terms_of_chosen_slots_are_made_ready_once():
+    """Over all distances there are, whatever is chosen, and in however many pieces."""
+    made = mixer(attention(heads=3, pattern=part("pattern", "lsh", buckets=4, rounds=2, chunk=4)), 12)
+    (group,) = made.inner.groups
+    term = Distances(True)
+    term.vectors, term.added = rows(181, 3, 4), rows(181, 1, 4)
+    made.inner.groups = [group._replace(terms=(term,))]
+    made.train()(rows(1, 23, 12), Axis(range(23)))
+
+    assert term.readied == [range(-22, 23)]
 
 
 def test_tiles_of_scattered_pairs_ask_for_each_label_once_and_alike_without_data():

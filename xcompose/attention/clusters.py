@@ -22,7 +22,7 @@ from xcompose.attention.learned import LearnedPattern, SortedTiles, Tags
 from xcompose.attention.pattern import Point
 from xcompose.attention.places import every
 from xcompose.attention.reads import Axis, Read, Term
-from xcompose.attention.terms import by_tile
+from xcompose.attention.terms import by_tile, ready_anywhere
 
 WORD = 32
 """Clusters in one integer."""
@@ -126,7 +126,7 @@ def _answered(read: Read, tiles: SortedTiles, dropout: float) -> tuple[Tensor, T
     """For each cluster (x = b t) the answers (x h r e) of its rows, 0 where there is none, and 1 where there is one
     (x h r)."""
     asked = _Asked.of(read, tiles)
-    terms = [term if term.by_distance else term.ready(None) for term in read.terms]
+    terms = ready_anywhere(read)
     labels = [term.label(asked.query, asked.slot) for term in terms]
     logits = asked.q.transpose(1, 2) @ asked.k.permute(0, 2, 3, 1) * read.scale
     for term, label in zip(terms, labels, strict=True):

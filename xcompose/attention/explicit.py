@@ -21,9 +21,9 @@ from xcompose.attention.cached import AREA, expanded, nothing, over_queries
 from xcompose.attention.constant import constant
 from xcompose.attention.learned import LearnedPattern, SortedTiles
 from xcompose.attention.pattern import Point
-from xcompose.attention.reads import Read
+from xcompose.attention.reads import Read, Term
 from xcompose.attention.stretches import Stretches
-from xcompose.attention.terms import ChosenTerm, ReadTerms, TileTerm
+from xcompose.attention.terms import ChosenTerm, ReadTerms, TileTerm, ready_anywhere
 from xcompose.attention.tiles import Layout, places_of, read_plan
 
 PIECE = 2**18
@@ -149,7 +149,8 @@ def _chosen(read: Read, pattern: LearnedPattern, dropout: float) -> list[Part]:
     assert isinstance(own, range)
     k, v = expanded(slots.k, heads), expanded(slots.v, heads)
     raw = read.q if read.raw_q is None else read.raw_q
-    side = _Chosen(read, at, own, q_tags, k_tags, read.q.transpose(1, 2), k, v, raw.transpose(1, 2))
+    terms = ready_anywhere(read)
+    side = _Chosen(read, terms, at, own, q_tags, k_tags, read.q.transpose(1, 2), k, v, raw.transpose(1, 2))
     covers = pattern.sorted_cover(q_tags, k_tags)
     scores = sum(tiles.queries.numel() * tiles.keys.shape[3] for tiles in covers)
     again = scores > KEPT_SCORES and torch.is_grad_enabled()
@@ -178,6 +179,7 @@ class _Chosen(NamedTuple):
     """A read with chosen slots; q, k, v and raw queries are (b h n d), tags (b h n)."""
 
     read: Read
+    ready: Sequence[Term]
     queries: range
     slots: range
     q_tags: Any
@@ -192,7 +194,7 @@ class _Chosen(NamedTuple):
         rows, cols = tiles.queries.clamp(min=0), tiles.keys.clamp(min=0)
         query, slot = self._query(rows), self._slot(cols)
         logits = _picked(self.q, rows) @ _picked(self.k, cols).transpose(-1, -2) * self.read.scale
-        terms = [ChosenTerm(term, torch.as_tensor(term.label(query, slot))) for term in self.read.terms]
+        terms = [ChosenTerm(term, torch.as_tensor(term.label(query, slot))) for term in self.ready]
         for term in terms:
             logits = logits + term.bias(_picked(self.raw, rows))
         readable = (tiles.queries >= 0)[..., None] & (tiles.keys >= 0)[..., None, :]
@@ -217,7 +219,7 @@ class _Chosen(NamedTuple):
         logits = (self.q * self.k[:, :, own]).sum(-1, keepdim=True) * self.read.scale
         each, mine = rows.expand(b, h, n)[..., None], own.expand(b, h, n)[..., None]
         labelled = self._query(each), self._slot(mine)
-        terms = [ChosenTerm(term, torch.as_tensor(term.label(*labelled))) for term in self.read.terms]
+        terms = [ChosenTerm(term, torch.as_tensor(term.label(*labelled))) for term in self.ready]
         for term in terms:
             logits = logits + term.bias(self.raw[..., None, :])[..., 0]
         weight = self.read.slots.log_weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -60,16 +61,40 @@ def of_heads(terms: Sequence[Term], first: int, count: int, total: int) -> Seque
     return terms if count == total else [SomeHeads(term, first, count, total) for term in terms]
 
 
-class SomeHeads(Term):
-    """A term of the whole layer, as a group of its heads sees it."""
+class Wrapped(Term):
+    """A term in surroundings that change what it is asked, and nothing else."""
 
-    def __init__(self, term: Term, first: int, count: int, total: int):
-        self.term, self.first, self.count, self.total = term, first, count, total
+    def __init__(self, term: Term):
+        self.term = term
         self.trainable, self.by_distance, self.adds_values = term.trainable, term.by_distance, term.adds_values
         self.anywhere = term.anywhere
 
-    def label(self, q, k):
+    @abstractmethod
+    def around(self, term: Term) -> Term:
+        """Another term in the same surroundings."""
+
+    def label(self, q: Point, k: Point) -> Tensor:
         return self.term.label(q, k)
+
+    def bias(self, q: Tensor, labels: Tensor) -> Tensor:
+        return self.term.bias(q, labels)
+
+    def values(self, weights: Tensor, labels: Tensor) -> Tensor:
+        return self.term.values(weights, labels)
+
+    def ready(self, apart: range | None) -> Term:
+        return self.around(self.term.ready(apart))
+
+
+class SomeHeads(Wrapped):
+    """A term of the whole layer, as a group of its heads sees it."""
+
+    def __init__(self, term: Term, first: int, count: int, total: int):
+        super().__init__(term)
+        self.first, self.count, self.total = first, count, total
+
+    def around(self, term: Term) -> Term:
+        return SomeHeads(term, self.first, self.count, self.total)
 
     def bias(self, q: Tensor, labels: Tensor) -> Tensor:
         found = self.term.bias(self._whole(q, 2), self._labels(labels))
@@ -79,9 +104,6 @@ class SomeHeads(Term):
     def values(self, weights: Tensor, labels: Tensor) -> Tensor:
         added = self.term.values(self._whole(weights, 1), self._labels(labels))
         return added[:, self.first : self.first + self.count]
-
-    def ready(self, apart: range | None) -> Term:
-        return SomeHeads(self.term.ready(apart), self.first, self.count, self.total)
 
     def _labels(self, labels: Tensor) -> Tensor:
         return self._whole(labels, 1) if labels.ndim == 4 and labels.shape[1] > 1 else labels
@@ -93,23 +115,20 @@ class SomeHeads(Term):
         return torch.cat([t.new_zeros(before), t, t.new_zeros(after)], axis)
 
 
-class OnClock(Term):
-    """A term as it sees a read whose slots stand on a clock of their own."""
+class OnClock(Wrapped):
+    """A term as it sees a read whose slots stand on a clock of their own; its distances are those on the clock."""
 
     def __init__(self, term: Term, clock: Clock):
-        self.term, self.clock = term, clock
-        self.trainable, self.adds_values, self.anywhere = term.trainable, term.adds_values, term.anywhere
+        super().__init__(term)
+        self.clock = clock
+
+    def around(self, term: Term) -> Term:
+        return OnClock(term, self.clock)
 
     def label(self, q, k):
         # What the slot stands for stays in true time.
         slot = replace(k, at=self.clock.slot(k.at), start=k.first, end=k.last)
         return self.term.label(replace(q, at=self.clock.query(q.at)), slot)
-
-    def bias(self, q: Tensor, labels: Tensor) -> Tensor:
-        return self.term.bias(q, labels)
-
-    def values(self, weights: Tensor, labels: Tensor) -> Tensor:
-        return self.term.values(weights, labels)
 
 
 def on_clock(terms: tuple[Term, ...], clock: Clock | None) -> tuple[Term, ...]:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from xcompose.attention.groups import Group, of_heads
-from xcompose.attention.pattern import Pattern, Point
+from xcompose.attention.groups import Group, Wrapped, of_heads
+from xcompose.attention.pattern import Pattern
 from xcompose.attention.reads import Score, Term
 from xcompose.compose.parts import Context, Memory, Position
 from xcompose.diagnostics import PartError
@@ -24,25 +24,18 @@ SOME = 192
 """So many positions show whether the slots of a memory stand for one each."""
 
 
-class Channels(Term):
+class Channels(Wrapped):
     """A term that is given some channels of the queries."""
 
     def __init__(self, term: Term, channels: slice):
-        self.term, self.channels = term, channels
-        self.trainable, self.by_distance, self.adds_values = term.trainable, term.by_distance, term.adds_values
-        self.anywhere = term.anywhere
+        super().__init__(term)
+        self.channels = channels
 
-    def label(self, q: Point, k: Point) -> Tensor:
-        return self.term.label(q, k)
+    def around(self, term: Term) -> Term:
+        return Channels(term, self.channels)
 
     def bias(self, q: Tensor, labels: Tensor) -> Tensor:
         return self.term.bias(q[..., self.channels], labels)
-
-    def values(self, weights: Tensor, labels: Tensor) -> Tensor:
-        return self.term.values(weights, labels)
-
-    def ready(self, apart: range | None) -> Term:
-        return Channels(self.term.ready(apart), self.channels)
 
 
 def with_score(groups: Iterable[Group], score: Score, heads: int, width: int) -> tuple[Group, ...]:

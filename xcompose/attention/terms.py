@@ -9,15 +9,18 @@ distance, (r, r + m - 1), holds those of all pairs: row x begins r - 1 - x colum
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xcompose.attention.constant import constant
+from xcompose.attention.groups import OnClock
 from xcompose.attention.pattern import Point
 from xcompose.attention.places import Stairs, every, numbers
-from xcompose.attention.reads import Read, Term
+from xcompose.attention.reads import Clock, Read, Term
 
 Vectors = Callable[[Tensor], Tensor]
 """From labels (l) to their vectors (l h d), or (l 1 d) where heads share them."""
@@ -159,24 +162,21 @@ class ReadTerms:
 
     def __init__(self, read: Read, tiles: Sequence[tuple[Any, Any]]):
         self.read = read
-        even = isinstance(read.queries.at, range) and isinstance(read.slots.at, range)
-        apart = _apart(read, tiles) if even and any(term.by_distance for term in read.terms) else range(0)
-        terms = [term if term.by_distance else term.ready(None) for term in read.terms]
-        self.parts = [_Distances(read, term, apart) if apart and term.by_distance else term for term in terms]
+        self.parts = [
+            _Distances(read, term, tiles) if tiles and term.by_distance else term.ready(None) for term in read.terms
+        ]
 
     def of(self, rows: Any, cols: Any) -> list[TileTerm]:
         """What the terms do to the tile of these rows and columns."""
-        if not self.parts:
-            return []
-        found = []
+        found: list[TileTerm] = []
+        points = None
         for part in self.parts:
             own = part.of(rows, cols) if isinstance(part, _Distances) else None
-            found.append(own or self._of_pairs(part.term if isinstance(part, _Distances) else part, rows, cols))
+            if own is None:
+                term, points = part.ready if isinstance(part, _Distances) else part, points or self._points(rows, cols)
+                own = TileTerm(term, torch.as_tensor(term.label(*points), device=self.read.q.device))
+            found.append(own)
         return found
-
-    def _of_pairs(self, term: Term, rows: Any, cols: Any) -> TileTerm:
-        query, slot = self._points(rows, cols)
-        return TileTerm(term, torch.as_tensor(term.label(query, slot), device=query.at.device))
 
     def _points(self, rows: Any, cols: Any) -> tuple[Point, Point]:
         device, slots = self.read.q.device, self.read.slots
@@ -185,42 +185,105 @@ class ReadTerms:
         return query, Point(at=at, start=start, end=end)
 
 
+def ready_anywhere(read: Read) -> list[Term]:
+    """The terms of a read whose pairs may stand anywhere: what all of them share is made once, where places are known
+    beforehand."""
+    if isinstance(read.queries.at, range) and isinstance(read.slots.at, range):
+        whole = range(len(read.queries.at)), range(len(read.slots.at))
+        return [term.ready(_Stand.of(read, term).apart([whole]) if term.by_distance else None) for term in read.terms]
+    return [term if term.by_distance else term.ready(None) for term in read.terms]
+
+
 class _Distances:
     """A term that looks at distances only: the labels of all that the tiles of a read have, made once."""
 
-    def __init__(self, read: Read, term: Term, apart: range):
-        assert isinstance(read.queries.at, range)
-        assert isinstance(read.slots.at, range)
-        self.queries, self.slots, self.device = read.queries.at, read.slots.at, read.q.device
+    def __init__(self, read: Read, term: Term, tiles: Sequence[tuple[Any, Any]]):
+        self.stand, self.device = _Stand.of(read, term), read.q.device
+        apart = self.stand.apart(tiles)
+        self.ready = term.ready(apart)
+        self.term = self.ready.term if isinstance(self.ready, OnClock) else self.ready
         # Labels are looked at, so they have data even where all else is blank.
         every = torch.arange(apart.start, apart.stop, device="cpu")
-        self.low, self.labels = apart.start, term.label(Point(at=every), Point(at=torch.zeros_like(every)))
-        self.term = term.ready(apart)
+        self.low, self.labels = apart.start, self.term.label(Point(at=every), Point(at=torch.zeros_like(every)))
+        self.made: dict[tuple[int, int, int, int], TileTerm] = {}
 
     def of(self, rows: Any, cols: Any) -> TileTerm | None:
         """What a tile asks; None: where its pairs stand anywhere, in a graph that is traced."""
-        step = rows.step * self.queries.step if isinstance(rows, range) and isinstance(cols, range) else 0
-        uneven = len(rows) > 1 and len(cols) > 1 and (step == 0 or step != cols.step * self.slots.step)
-        if uneven or not isinstance(cols, range) or len(rows) > len(cols):
+        first, _, step = self.stand.query(rows)
+        _, last, other = self.stand.slot(cols)
+        uneven = len(cols) > 1 and (other <= 0 or (len(rows) > 1 and step != other))
+        if uneven or len(rows) > len(cols):
             return None if torch.compiler.is_compiling() else self._scattered(rows, cols)
-        step = cols.step * self.slots.step
-        nearest = self.queries[rows[0]] - self.slots[cols[-1]]
-        most = nearest + step * (len(rows) + len(cols) - 2)
+        key = (first - last, max(1, other), len(rows), len(cols))
+        if key not in self.made:
+            self.made[key] = self._skewed(*key)
+        return self.made[key]
+
+    def _skewed(self, nearest: int, step: int, rows: int, cols: int) -> TileTerm:
+        """What a tile asks whose pairs stand `nearest` apart at least, and `step` more from each place to the next."""
+        most = nearest + step * (rows + cols - 2)
         labels = self.labels[nearest - self.low : most - self.low + 1 : step].flip(0)
         more = (0, 0) if torch.compiler.is_compiling() else _equal_ends(labels)
         if more[0] == len(labels) - 1:
             return TileTerm(self.term, labels[:1].to(self.device)[None])
-        if len(rows) == 1 or 2 * sum(more) < len(labels):
-            return TileTerm(self.term, labels.to(self.device)[None], skewed=len(rows) > 1)
+        if rows == 1 or 2 * sum(more) < len(labels):
+            return TileTerm(self.term, labels.to(self.device)[None], skewed=rows > 1)
         labels = labels[more[0] : len(labels) - more[1]]
         return TileTerm(self.term, labels.to(self.device)[None], skewed=True, more=more)
 
     def _scattered(self, rows: Any, cols: Any) -> TileTerm:
         """What a tile asks whose pairs stand anywhere: each label that some pair has, once."""
-        queries, slots = (_places(at, it, torch.device("cpu")) for at, it in ((self.queries, rows), (self.slots, cols)))
+        stand, cpu = self.stand, torch.device("cpu")
+        queries, slots = _places(stand.queries, rows, cpu), _places(stand.slots, cols, cpu)
+        if stand.clock is not None:
+            queries, slots = stand.clock.query(queries), stand.clock.slot(slots)
         asked_for = self.labels[queries[:, None] - slots - self.low]
         labels, index = asked_for.unique(return_inverse=True)
         return TileTerm(self.term, labels.to(self.device)[None], index=index.to(self.device))
+
+
+class _Stand(NamedTuple):
+    """Where queries and slots stand, on the clock of a term if it has one."""
+
+    queries: range
+    slots: range
+    clock: Clock | None
+
+    @classmethod
+    def of(cls, read: Read, term: Term) -> _Stand:
+        assert isinstance(read.queries.at, range)
+        assert isinstance(read.slots.at, range)
+        return cls(read.queries.at, read.slots.at, term.clock if isinstance(term, OnClock) else None)
+
+    def query(self, rows: Any) -> tuple[int, int, int]:
+        """The least place of some rows, the largest, and the step from each to the next: 0 where that differs."""
+        return _stretch(self.queries, rows) if self.clock is None else clocked(self.clock, "query", self.queries, rows)
+
+    def slot(self, cols: Any) -> tuple[int, int, int]:
+        """The same of some columns."""
+        return _stretch(self.slots, cols) if self.clock is None else clocked(self.clock, "slot", self.slots, cols)
+
+    def apart(self, tiles: Sequence[tuple[Any, Any]]) -> range:
+        """How far queries stand behind slots in any of the tiles."""
+        ends = [(self.query(rows), self.slot(cols)) for rows, cols in tiles]
+        nearest = min(query[0] - slot[1] for query, slot in ends)
+        return range(nearest, max(query[1] - slot[0] for query, slot in ends) + 1)
+
+
+def _stretch(axis: range, places: Any) -> tuple[int, int, int]:
+    if isinstance(places, range):
+        return axis[places[0]], axis[places[-1]], places.step * axis.step
+    return axis[min(places)], axis[max(places)], 0
+
+
+@constant
+def clocked(clock: Clock, side: Literal["query", "slot"], axis: range, places: Any) -> tuple[int, int, int]:
+    """The same of some rows or columns on a clock."""
+    at = numbers(axis, np.asarray(places))
+    found = clock.query(at) if side == "query" else clock.slot(at)
+    steps = np.diff(found)
+    even = isinstance(places, range) and len(steps) > 0 and bool((steps == steps[0]).all())
+    return int(found.min()), int(found.max()), int(steps[0]) if even else 0
 
 
 def _equal_ends(labels: Tensor) -> tuple[int, int]:
@@ -229,20 +292,6 @@ def _equal_ends(labels: Tensor) -> tuple[int, int]:
     if not len(changes):
         return len(labels) - 1, 0
     return int(changes[0]), len(labels) - 2 - int(changes[-1])
-
-
-def _apart(read: Read, tiles: Sequence[tuple[Any, Any]]) -> range:
-    """How far queries stand behind slots in any of the tiles."""
-    queries, slots = read.queries.at, read.slots.at
-    ends = [(_ends(rows), _ends(cols)) for rows, cols in tiles]
-    if not ends:
-        return range(0)
-    nearest = min(queries[first] - slots[last] for (first, _), (_, last) in ends)
-    return range(nearest, max(queries[last] - slots[first] for (_, last), (first, _) in ends) + 1)
-
-
-def _ends(places: Any) -> tuple[int, int]:
-    return (places[0], places[-1]) if isinstance(places, range) else (min(places), max(places))
 
 
 def skewed(t: Tensor) -> Tensor:

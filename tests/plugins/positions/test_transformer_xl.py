@@ -177,6 +177,34 @@ def test_only_distances_that_are_read_are_projected_and_once_for_all_tiles():
     assert calls == [64 + 30]  # the rows of a tile, and how far its first row reaches
 
 
+@pytest.mark.parametrize("clamp", [None, 9])
+@pytest.mark.parametrize("distance", ["index", "time"])
+def test_each_source_of_compressive_recurrence_is_projected_once_for_all_tiles(distance, clamp):
+    past = part("recurrence", "compressive", length=40, memory=40, compressed=20, rate=2, distance=distance)
+    position = part("position", "transformer-xl", clamp=clamp)
+    made = mixer(attention(heads=H, head_dim=D, position=position, recurrence=past), C)
+    calls = []
+    made.inner.position.r.register_forward_hook(lambda *seen: calls.append(seen[1][0].shape[0]))
+    with torch.no_grad():
+        made(rows(1, 500, C), Axis(range(500)))
+
+    # Of a segment's queries 0 .. 39: tokens 0 .. 39 before them, rows 1 .. 79, and behind these 20 slots of one step or
+    # of two.
+    farthest = 39 + 40 + 20 if distance == "index" else 39 + 40 + 39
+    assert calls == ([40, 79, farthest - 40] if clamp is None else [10, 9, 1])
+
+
+def test_chosen_slots_are_projected_once_for_all_rounds():
+    pieces = part("pattern", "lsh", buckets=4, rounds=3, chunk=4)
+    position = part("position", "transformer-xl", clamp=5)
+    made = mixer(attention(heads=H, head_dim=D, position=position, pattern=pieces), C)
+    calls = []
+    made.inner.position.r.register_forward_hook(lambda *seen: calls.append(seen[1][0].shape[0]))
+    made(rows(1, 50, C), Axis(range(50)))
+
+    assert calls == [5 + 1]
+
+
 def test_outside_attention_it_has_no_parameters():
     assert not list(context(C).build(part("position", "transformer-xl")).parameters())
 
