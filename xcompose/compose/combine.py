@@ -29,6 +29,9 @@ class SideBySide(Mixer):
     def members(self) -> tuple[Mixer, ...]:
         return tuple(self.of)  # type: ignore[arg-type]
 
+    def hides(self, what: str) -> str:
+        return "it joins several mixers, each with an inside of its own"
+
     @abstractmethod
     def join(self, x: Tensor, mixed: Sequence[Tensor], axis: Axis) -> Tensor:
         """One (b n c) of those of the members; x are the rows they were given, axis says where these stand."""

@@ -32,6 +32,8 @@ class Mixed(NamedTuple):
     """Scalars by name, to be added to the training loss."""
     stats: Mapping[str, Tensor] = {}
     """Statistics by name, applied once per step by the trainer."""
+    inside: Mapping[str, Tensor] = {}
+    """What was looked for; see `Mixer.hides`."""
 
 
 class Source(NamedTuple):
@@ -63,6 +65,18 @@ class Mixer(nn.Module, ABC):
     """Whether after one call its state holds all it needs of the source, so that later calls do without."""
     by_head: Mapping[str, int] = {}
     """Channels of one head in what it projects, by the projection's name, where these are ordered by heads."""
+    wanted: frozenset[str] = frozenset()
+    """What somebody looks for in this call; `mix` then gives it back as `Mixed.inside`. Empty as a rule."""
+
+    def hides(self, what: str) -> str:
+        """Why it does not show `q` (b n h*d), `k` (b n g*d), `v` (b n g*e), those of its rows before they are turned,
+        or `map`: logits (b h n m) of its rows among each other, -inf where a query may not read. Empty where it does.
+        """
+        return f"{type(self).__name__} does not show its inside"
+
+    def look_for(self, what: frozenset[str]) -> None:
+        """Set `wanted`, here and in members that show their part of it."""
+        self.wanted = what
 
     def forward(self, x: Tensor, axis: Axis, state: Any = None, source: Source | None = None) -> Mixed:
         if state is None:
@@ -270,6 +284,11 @@ class Residual(nn.Module, ABC):
 
     def width_out(self, dim: int) -> int:
         return dim
+
+    def norm_behind(self, role: str) -> nn.Module | None:
+        """The norm of the sum of the stream, as the sub-layer `mixer`, `cross` or `ffn` reads it, and its answer; None
+        where no norm stands there. For adapters that read what the next sub-layer would."""
+        return None
 
     @abstractmethod
     def forward(self, carry: Any, branches: Sequence[Branch]) -> tuple[Any, list[Any]]:

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from xcompose.attention.reads import Axis
 from xcompose.compose.findings import Findings
+from xcompose.compose.inside import NOTHING, Look, showing
 from xcompose.compose.parts import FFN, Before, Branch, Causal, Context, Mixed, Mixer, Residual, Source
 from xcompose.diagnostics import PartError
 from xcompose.schema import option_schemas
@@ -29,6 +30,8 @@ class Beside(NamedTuple):
     states: Mapping[str, Any] = {}
     losses: Mapping[str, Tensor] = {}
     stats: Mapping[str, Tensor] = {}
+    inside: Mapping[str, Tensor] = {}
+    """Of one layer: what was looked for in its mixer."""
 
     def under(self, name: str) -> Beside:
         """The same, losses and statistics under the name of a stack."""
@@ -71,7 +74,7 @@ class Block(nn.Module):
         )
         self.dropout = nn.Dropout(layer.options["dropout"])
         self.behind = nn.ModuleDict()
-        """What an addon puts behind a sub-layer, before its dropout: by `mixer`, `cross`, `ffn`; (b n c) to (b n c)."""
+        """Adapters behind a sub-layer, before its dropout: a `Behind` by `mixer`, `cross`, `ffn`."""
         self.before: Before | None = None
         """What an addon puts before the layer, where its residual carries one stream."""
 
@@ -86,7 +89,10 @@ class Block(nn.Module):
         """The sub-layers that keep a state when the sequence comes in parts."""
         return tuple(role for role in self.roles if role == "cross" or role == "mixer" and self.causal != "none")
 
-    def forward(self, carry: Any, axis: Axis, states: Mapping[str, Any], source: Source | None) -> tuple[Any, Beside]:
+    def forward(
+        self, carry: Any, axis: Axis, states: Mapping[str, Any], source: Source | None,
+        wanted: frozenset[str] = frozenset(),
+    ) -> tuple[Any, Beside]:  # fmt: skip
         """Run the layer on what flows.
 
         Args:
@@ -94,29 +100,41 @@ class Block(nn.Module):
             axis: the rows.
             states: by role; empty where nothing is remembered.
             source: what a cross mixer reads.
+            wanted: what of its mixer's inside is looked for.
         """
         carry = carry if self.before is None else self.before(carry, axis)
-        found = dict(zip(self.roles, self._branches(axis, states, source), strict=True))
+        found = dict(zip(self.roles, self._branches(axis, states, source, wanted), strict=True))
         carry, beside = self.residual(carry, list(found.values()))
         new: dict[str, Any] = {}
         losses: dict[str, Tensor] = {}
         stats: dict[str, Tensor] = {}
-        for role, (state, its_losses, its_stats) in zip(found, beside, strict=True):
+        inside: dict[str, Tensor] = {}
+        for role, (state, its_losses, its_stats, its_inside) in zip(found, beside, strict=True):
             if role in states:
                 new[f"{self.number}.{role}"] = state
             losses |= {f"{self.number}.{role}.{name}": value for name, value in its_losses.items()}
             stats |= {f"{self.number}.{role}.{name}": value for name, value in its_stats.items()}
-        return carry, Beside(new, losses, stats)
+            inside |= its_inside
+        return carry, Beside(new, losses, stats, inside)
 
-    def _branches(self, axis: Axis, states: Mapping[str, Any], source: Source | None) -> list[Branch]:
+    def hides(self, what: str) -> str:
+        """Why its mixer's inside is not shown; see `Mixer.hides`."""
+        if self.piece:
+            return "it reads pieces of the sequence, each by itself"
+        return self.mixer.hides(what)
+
+    def _branches(
+        self, axis: Axis, states: Mapping[str, Any], source: Source | None, wanted: frozenset[str]
+    ) -> list[Branch]:
         def mixing(mixer: Mixer, role: str, other: Source | None) -> Branch:
             def run(x: Tensor) -> tuple[Tensor, Any]:
                 rows = absent_as_zero(x, axis)
                 if self.piece and role == "mixer":
                     mixed = in_pieces(mixer, rows, axis, self.piece)
                 else:
-                    mixed = mixer(rows, axis, states.get(role), other)
-                return self._finish(role, mixed.x), (mixed.state, mixed.losses, mixed.stats)
+                    with showing(mixer, wanted if role == "mixer" else ()):
+                        mixed = mixer(rows, axis, states.get(role), other)
+                return self._finish(role, mixed.x, rows), (mixed.state, mixed.losses, mixed.stats, mixed.inside)
 
             remembered = pytree.tree_leaves(states.get(role)) if role in states else []
             read = [*remembered] if other is None else [*remembered, other.x]
@@ -124,7 +142,7 @@ class Block(nn.Module):
 
         def feeding(ffn: FFN) -> Branch:
             def run(x: Tensor) -> tuple[Tensor, Any]:
-                return self._finish("ffn", ffn(x)), (None, {}, {})
+                return self._finish("ffn", ffn(x), x), (None, {}, {}, {})
 
             return Branch(run, self._used("ffn", ffn))
 
@@ -138,10 +156,11 @@ class Block(nn.Module):
     def _used(self, role: str, part: nn.Module) -> tuple[nn.Module, ...]:
         return (part, self.behind[role]) if role in self.behind else (part,)
 
-    def _finish(self, role: str, x: Tensor) -> Tensor:
+    def _finish(self, role: str, y: Tensor, x: Tensor) -> Tensor:
+        """What a sub-layer that read x answers in the end."""
         if role in self.behind:
-            x = self.behind[role](x)
-        return self.dropout(x)
+            y = self.behind[role](y, x, self.residual.norm_behind(role))
+        return self.dropout(y)
 
 
 class Stack(nn.Module):
@@ -173,6 +192,8 @@ class Stack(nn.Module):
         findings.settle()
         self.recompute = False
         """Whether training forgets what happens inside a layer and computes it again for the gradient."""
+        self.look: Look | None = None
+        """What somebody looks for in it; see `looking`."""
         self._agree(layers, context, findings)
         findings.settle()
         last: Residual = self.blocks[-1].residual
@@ -217,21 +238,29 @@ class Stack(nn.Module):
         new: dict[str, Any] = {}
         losses: dict[str, Tensor] = {}
         stats: dict[str, Tensor] = {}
-        for block in self.blocks:
+        seen: dict[int, Mapping[str, Tensor]] = {}
+        for layer, block in enumerate(self.blocks):
             mine = {} if states is None else _of(states, block)
-            carry, beside = self._run(block, carry, axis, mine, source)
+            wanted = NOTHING if self.look is None else self.look.of(layer)
+            carry, beside = self._run(block, carry, axis, mine, source, wanted)
+            if wanted:
+                behind = {"rows": block.residual.leave(carry)} if "rows" in wanted else {}
+                seen[layer] = {**behind, **beside.inside}
             new |= beside.states
             losses |= beside.losses
             stats |= beside.stats
+        if self.look is not None:
+            self.look.took(x, axis, seen)
         x = self.blocks[-1].residual.leave(carry)
         return (x if self.norm is None else self.norm(x)), Beside(new, losses, stats)
 
     def _run(
-        self, block: Block, carry: Any, axis: Axis, states: Mapping[str, Any], source: Source | None
-    ) -> tuple[Any, Beside]:
+        self, block: Block, carry: Any, axis: Axis, states: Mapping[str, Any], source: Source | None,
+        wanted: frozenset[str],
+    ) -> tuple[Any, Beside]:  # fmt: skip
         if self.recompute and not block.residual.recomputes and self.training and torch.is_grad_enabled():
-            return checkpoint(block, carry, axis, states, source, use_reentrant=False)  # type: ignore[return-value]
-        return block(carry, axis, states, source)
+            return checkpoint(block, carry, axis, states, source, wanted, use_reentrant=False)  # type: ignore[return-value]
+        return block(carry, axis, states, source, wanted)
 
     def start(self, batch: int, like: Tensor) -> dict[str, Any]:
         """The states before the first token, by application."""
