@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from rich.console import Console
@@ -22,6 +23,17 @@ class Display(Protocol):
 
     def stop(self) -> None:
         """End, however the run ended."""
+
+
+class Judge(Protocol):
+    """Looks at a run on its way, and may end it."""
+
+    shares: Sequence[float]
+    """Of the budget: when it looks."""
+
+    def ends(self, share: float, valid: Mapping[str, float]) -> bool:
+        """Whether a run is to end, with these figures on held-out data at this share."""
+        ...
 
 
 class Silent:

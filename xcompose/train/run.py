@@ -17,7 +17,7 @@ import attrs
 
 from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.train.folder import RunFolder, read_metrics, write_atomically
-from xcompose.train.progress import Bar, Display, Silent
+from xcompose.train.progress import Bar, Display, Judge, Silent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,6 +86,8 @@ def train(
     precision: str = "32-true",
     given: Given | None = None,
     base: Path | None = None,
+    display: Display | None = None,
+    judge: Judge | None = None,
 ) -> RunResult:
     """Build the model of a spec and train it as the spec says.
 
@@ -103,6 +105,8 @@ def train(
         precision: as Lightning calls it: `32-true`, `bf16-mixed`.
         given: to the add-ons of training: the weights of a teacher.
         base: weights to begin with, those of the model without what is stored or trained beside them.
+        display: shows progress in place of the console's bar.
+        judge: looks at the run on its way, and may end it; then it counts as interrupted.
 
     Raises:
         SpecError: the spec, the data, the folder or the machine does not allow it; or training diverged.
@@ -123,11 +127,12 @@ def train(
         run.write_json(run.plugins, versions(prepared.registry))
         run.write_json(run.facts, {"data": str(data.resolve()) if data else None, "digest": digest(prepared.work)})
     task = prepared.work.task
-    display = Bar(console, task.metric, task.unit) if console is not None else Silent()
+    if display is None:
+        display = Bar(console, task.metric, task.unit) if console is not None else Silent()
     if console is not None and announce:
         for line in (*task.describe(), *_said(prepared.work)):
             console.print(line, highlight=False, markup=False)
-    return fit(spec.name, prepared.work, run, display, accelerator=accelerator, precision=precision)
+    return fit(spec.name, prepared.work, run, display, accelerator=accelerator, precision=precision, judge=judge)
 
 
 def _said(work: Work) -> list[str]:
@@ -183,8 +188,9 @@ def versions(registry: Registry) -> dict[str, Any]:
 
 
 def fit(
-    name: str, work: Work, run: RunFolder, display: Display, *, accelerator: str = "auto", precision: str = "32-true"
-) -> RunResult:
+    name: str, work: Work, run: RunFolder, display: Display, *, accelerator: str = "auto", precision: str = "32-true",
+    judge: Judge | None = None,
+) -> RunResult:  # fmt: skip
     """Train until the budget is used up or Ctrl-C is pressed, from the run's checkpoint if it has one."""
     from xcompose.compose.build import finish_model
     from xcompose.train.learner import Learner
@@ -192,7 +198,7 @@ def fit(
 
     learner = Learner(work)
     stop = threading.Event()
-    watch = Watch(run, display, stop)
+    watch = Watch(run, display, stop, judge)
     begin = run.checkpoint if run.checkpoint.exists() else None
     with _alone(), interruptible(stop):
         try:

@@ -21,7 +21,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.train.folder import MetricsFile, RunFolder, write_atomically
 from xcompose.train.learner import Learner
-from xcompose.train.progress import Display
+from xcompose.train.progress import Display, Judge
 
 
 class AtomicIO(TorchCheckpointIO):
@@ -36,8 +36,8 @@ class AtomicIO(TorchCheckpointIO):
 class Watch(Callback):
     """Called by Lightning behind each step."""
 
-    def __init__(self, folder: RunFolder, display: Display, stop: threading.Event):
-        self.folder, self.display, self.stop = folder, display, stop
+    def __init__(self, folder: RunFolder, display: Display, stop: threading.Event, judge: Judge | None = None):
+        self.folder, self.display, self.stop, self.judge = folder, display, stop, judge
         self.metrics: MetricsFile | None = None
         self.valid: dict[str, float] = {}
         """The newest evaluation."""
@@ -53,16 +53,27 @@ class Watch(Callback):
         step = trainer.global_step
         learner.step_done()
         over = learner.budget.done(step, learner.seconds)
-        done = over or self.stop.is_set()
         self._refuse_divergence(learner, step)
-        if over or step % learner.settings.eval_every == 0:
+        due = None if over else self._due(learner, step)
+        if over or due or step % learner.settings.eval_every == 0:
             self.evaluate(learner, step)
+        if due and self.judge is not None and self.judge.ends(due, self.valid):
+            self.stop.set()
+        done = over or self.stop.is_set()
         self._write(learner, step)
         self._show(learner, step)
         if done or step % learner.settings.save_every == 0:
             trainer.save_checkpoint(self.folder.checkpoint)
         if done:
             trainer.should_stop = True
+
+    def _due(self, learner: Learner, step: int) -> float | None:
+        """The share of the budget that this step reaches and at which the run is judged."""
+        if self.judge is None:
+            return None
+        before = learner.budget.share(step - 1, learner.seconds - learner.step_seconds[-1])
+        now = learner.budget.share(step, learner.seconds)
+        return max((share for share in self.judge.shares if before < share <= now), default=None)
 
     def evaluate(self, learner: Learner, step: int) -> None:
         """Look at held-out data, unless this step has been looked at."""
