@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Literal
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.attention.reading import Bends, distance
+from tests.plugins.helpers import attention, mixer, part, rows
 from xcompose.api import Axis, LatestOfBucket, PartError, Point, Read, Slots, form_of
 from xcompose.attention.buckets import NOBODY, NOWHERE
 from xcompose.attention.learned import Told
@@ -152,8 +154,8 @@ def run(pattern: BySign, read: Read, cuts: list[int]) -> tuple[Tensor, dict[str,
         q, k, v = (t[:, low:high] for t in (read.q, read.slots.k, read.slots.v))
         grown = pattern.extend(q, k, v, Axis(range(low, high)), state)
         state = dict(grown.state)
-        axis = Axis(range(low, high), tags=grown.asking)
-        out.append(attend_reference([Read(q, axis, grown.slots, Told(pattern), True, 0.7)]))
+        told = Told(pattern, grown.asking, grown.slots.tags)
+        out.append(attend_reference([Read(q, Axis(range(low, high)), grown.slots, told, True, 0.7)]))
         shapes = {name: tuple(t.shape[1:]) for name, t in state.items()}
         assert shapes == pattern.state_shape(high, (H, D, E))
     return torch.cat(out, 1), state
@@ -165,6 +167,28 @@ def test_rows_that_come_in_pieces(pattern, cuts):
     read = read_of(pattern)
 
     assert (run(pattern, read, cuts)[0] - attend_reference([read])).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("n", [1, 23])
+def test_a_call_with_a_state_chooses_once(n):
+    """Also the first one, whose rows are answered by tiles."""
+    made = mixer(attention(heads=3, pattern=part("pattern", "lsh", buckets=4, rounds=2, chunk=4, form="strict")), 12)
+    (group,) = made.inner.groups
+    x, calls = rows(1, 2 * n, 12), []
+    with mock.patch.object(type(group.pattern), "choose", watched(type(group.pattern).choose, calls)):
+        first = made(x[:, :n], Axis(range(n)), made.start(1, x))
+        made(x[:, n:], Axis(range(n, 2 * n)), first.state)
+
+    assert calls == ["query", "key"] * 2
+    torch.testing.assert_close(first.x, made(x[:, :n], Axis(range(n))).x, rtol=0, atol=1e-12)
+
+
+def watched(choose, calls: list[str]):
+    def seen(self, x, side):
+        calls.append(side)
+        return choose(self, x, side)
+
+    return seen
 
 
 def test_a_state_keeps_no_more_than_can_be_read():

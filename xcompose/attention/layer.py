@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from xcompose.attention.algebra import Intersection
 from xcompose.attention.attend import attend
 from xcompose.attention.groups import Group, OfSingle, has_terms, narrowed, on_clock, restricted
-from xcompose.attention.learned import PrefixPattern, Tags, Told
+from xcompose.attention.learned import PrefixPattern, Told
 from xcompose.attention.lengths import each_length
 from xcompose.attention.pattern import Pattern
 from xcompose.attention.reads import Axis, Clock, Read, Score, Slots
@@ -53,15 +53,8 @@ class Own(NamedTuple):
     """The tokens as a group of heads reads them."""
 
     slots: Slots
-    asking: Tags = {}
-    """Tags of the queries, where contents have chosen already; the slots have theirs, too."""
-
-    def asked(self, pattern: Pattern, axis: Axis) -> tuple[Pattern, Axis]:
-        """The pattern and the queries of the read."""
-        if not self.asking:
-            return pattern, axis
-        assert isinstance(pattern, PrefixPattern)
-        return Told(pattern), replace(axis, tags={**axis.tags, **self.asking})
+    told: Told | None = None
+    """The pattern, where contents have chosen already."""
 
 
 class SoftmaxReads(nn.Module):
@@ -107,6 +100,8 @@ class SoftmaxReads(nn.Module):
         """The patterns of the groups as they were built, which may learn from what they see."""
         self.weighing = [group.pattern if has_terms(group.pattern) else None for group in groups]
         """Patterns of the groups with terms, which the rows of a recurrence get, too."""
+        self.watched: list[Sequence[Read]] | None = None
+        """Gets the reads of each group of heads while somebody looks."""
 
     @property
     def memories(self) -> tuple[Memory, ...]:
@@ -234,7 +229,8 @@ class SoftmaxReads(nn.Module):
         from_nothing = old["at"].shape[1] == 0 and isinstance(axis.at, range)
         if isinstance(group.pattern, PrefixPattern):
             grown = group.pattern.extend(asks[:, :, group.heads], k, v, axis, old)
-            return Own(Slots(k, v, axis.at)) if from_nothing else Own(grown.slots, grown.asking), grown.state
+            told = Told(group.pattern, grown.asking, grown.slots.tags)
+            return Own(Slots(k, v, axis.at) if from_nothing else grown.slots, told), grown.state
         grown = cache.append(old, {"k": k, "v": v}, axis)
         at = axis.at if from_nothing else grown["at"]
         return Own(Slots(grown["k"], grown["v"], at)), cache.drop(grown, limit.last_reader, axis)
@@ -250,18 +246,20 @@ class SoftmaxReads(nn.Module):
         axis = self._with_lengths(asking or axis, axis, q.shape[0])
         found, seen = [], []
         for group, pattern, observing, own in zip(self.groups, patterns, self.observing, tokens, strict=True):
-            sources: list[tuple[str, Slots, Pattern, Axis, Clock | None]] = []
-            sources += [] if group.pattern.empty else [(TOKENS, own.slots, *own.asked(pattern, axis), None)]
+            sources: list[tuple[str, Slots, Pattern, Clock | None]] = []
+            sources += [] if group.pattern.empty else [(TOKENS, own.slots, own.told or pattern, None)]
             for name, memory, slots in zip(self.names, self.memories, memories, strict=True):
-                sources.append((name, narrowed(slots, group), memory.pattern, axis, memory.clock))
+                sources.append((name, narrowed(slots, group), memory.pattern, memory.clock))
             reads = [
                 Read(
-                    turned[clock][:, :, group.heads], queries, slots, pattern, self.causal, self.scale,
+                    turned[clock][:, :, group.heads], axis, slots, pattern, self.causal, self.scale,
                     on_clock(group.terms, clock), q[:, :, group.heads], name,
                 )
-                for name, slots, pattern, queries, clock in sources
+                for name, slots, pattern, clock in sources
                 if slots.k.shape[1]
             ]  # fmt: skip
+            if self.watched is not None:
+                self.watched.append(reads)
             nothing = own.slots.v.new_zeros(*q[:, :, group.heads].shape[:3], own.slots.v.shape[3])
             found.append(self._attended(reads) if reads else nothing)
             seen += [observing.observe(read) for read in reads if read.name == TOKENS]

@@ -102,12 +102,23 @@ class PrefixPattern(LearnedPattern):
         """Sizes per sequence of every tensor in the state after n rows."""
 
 
-class Told(Pattern):
-    """A pattern whose choice stands beside queries and slots already, as tags, so that nobody chooses again."""
+class Told(LearnedPattern):
+    """A pattern whose choice for one read is known, so that nobody chooses again."""
 
-    def __init__(self, pattern: PrefixPattern):
-        self.pattern = pattern
-        self.otherwise = pattern.otherwise  # type: ignore[misc]
+    selects = "prefix"
+
+    def __init__(self, pattern: PrefixPattern, asking: Tags, asked: Tags):
+        self.pattern, self.asking, self.asked = pattern, asking, asked
+        self.otherwise, self.merge = pattern.otherwise, pattern.merge  # type: ignore[misc]
+
+    def tags(self, q: Tensor, k: Tensor, queries: Axis) -> tuple[Tags, Tags]:
+        return self.asking, self.asked
 
     def allows(self, q: Point, k: Point) -> Any:
         return self.pattern.allows(q, k)
+
+    def sorted_cover(self, q_tags: Tags, k_tags: Tags) -> tuple[SortedTiles, ...]:
+        return self.pattern.sorted_cover(q_tags, k_tags)
+
+    def times(self, q: Point, k: Point) -> Any:
+        return self.pattern.times(q, k)
