@@ -91,6 +91,8 @@ if TYPE_CHECKING:
     from xcompose.attention.scores import refuse_summaries as refuse_summaries
     from xcompose.attention.scores import refuse_without_content as refuse_without_content
     from xcompose.attention.scores import with_score as with_score
+    from xcompose.attention.shown import hidden as hidden
+    from xcompose.attention.shown import shown as shown
     from xcompose.attention.summarised import spans_of as spans_of
     from xcompose.attention.terms import asked as asked
     from xcompose.attention.terms import looked_up as looked_up
@@ -201,6 +203,7 @@ _LAZY = {
     "xcompose.attention.kernel": ("KernelSums", "exactly"),
     "xcompose.attention.groups": ("head_groups",),
     "xcompose.attention.layer": ("SoftmaxReads",),
+    "xcompose.attention.shown": ("hidden", "shown"),
     "xcompose.attention.scores": ("refuse_summaries", "refuse_without_content", "with_score"),
     "xcompose.attention.summarised": ("spans_of",),
     "xcompose.decode.cache": ("append", "drop", "empty_cache", "kept", "next_time"),

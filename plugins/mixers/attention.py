@@ -41,6 +41,7 @@ from xcompose.api import (
     View,
     Visible,
     head_groups,
+    hidden,
     hookimpl,
     only_rows,
     option,
@@ -53,6 +54,7 @@ from xcompose.api import (
     refuse_summaries,
     refuse_with_kernel,
     refuse_without_content,
+    shown,
     stopped,
     uses_keys,
     with_score,
@@ -144,7 +146,20 @@ class Attention(Mixer):
         asked = Asked(self.rows, axis)
         q, k, v = self._projected(x, asked)
         answer = self.inner.mix(q, k, v, self._view(x), axis, asked.axis)
-        return Mixed(asked.put(self._written(answer.y, q)), None, answer.losses, answer.stats)
+        mixed = Mixed(asked.put(self._written(answer.y, q)), None, answer.losses, answer.stats)
+        if not self.wanted:
+            return mixed
+        return mixed._replace(inside=shown(self.wanted, q[..., : self.head_dim], k, v, self.inner))
+
+    def hides(self, what: str) -> str:
+        if self.cross:
+            return "it reads another sequence"
+        return hidden(what, self.inner, some_rows=self.rows is not None)
+
+    def look_for(self, what: frozenset[str]) -> None:
+        super().look_for(what)
+        if isinstance(self.inner, SoftmaxReads):
+            self.inner.watched = [] if "map" in what else None
 
     @property
     def continues(self) -> bool:

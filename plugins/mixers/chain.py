@@ -59,6 +59,9 @@ class Chain(Mixer):
     def members(self) -> tuple[Mixer, ...]:
         return tuple(self.of)  # type: ignore[arg-type]
 
+    def hides(self, what: str) -> str:
+        return "it joins several mixers, each with an inside of its own"
+
     def mix(self, x: Tensor, axis: Axis, source: Source | None = None) -> Mixed:
         return self._run(x, axis, [None] * len(self.members), source)._replace(state=None)
 

@@ -41,6 +41,14 @@ class Heads(SideBySide):
             ],
         )
 
+    def hides(self, what: str) -> str:
+        return next(filter(None, (member.hides(what) for member in self.members)), "")
+
+    def look_for(self, what: frozenset[str]) -> None:
+        super().look_for(what)
+        for member in self.members:
+            member.look_for(what)
+
     def join(self, x: Tensor, mixed: Sequence[Tensor], axis: Axis) -> Tensor:
         return sum(mixed[1:], mixed[0])
 

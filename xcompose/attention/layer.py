@@ -102,6 +102,8 @@ class SoftmaxReads(nn.Module):
         """Patterns of the groups with terms, which the rows of a recurrence get, too."""
         self.watched: list[Sequence[Read]] | None = None
         """Gets the reads of each group of heads while somebody looks."""
+        self.watched: list[Sequence[Read]] | None = None
+        """Gets the reads of each group of heads while somebody looks."""
 
     @property
     def memories(self) -> tuple[Memory, ...]:
@@ -258,6 +260,8 @@ class SoftmaxReads(nn.Module):
                 for name, slots, pattern, clock in sources
                 if slots.k.shape[1]
             ]  # fmt: skip
+            if self.watched is not None:
+                self.watched.append(reads)
             if self.watched is not None:
                 self.watched.append(reads)
             nothing = own.slots.v.new_zeros(*q[:, :, group.heads].shape[:3], own.slots.v.shape[3])

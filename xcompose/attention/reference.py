@@ -32,7 +32,7 @@ def attend_reference(reads: Sequence[Read]) -> Tensor:
     if isinstance(reads[0].pattern, ClusterPattern):
         return _mean_of_clusters(reads[0], reads[0].pattern)
     heads = reads[0].q.shape[2]
-    logits = torch.cat([_logits(read) for read in reads], dim=-1)
+    logits = torch.cat([logits_of(read) for read in reads], dim=-1)
     values = torch.cat([_per_head(read.slots.v, heads) for read in reads], dim=1)
     top = logits.detach().amax(dim=-1, keepdim=True)
     weights = torch.exp(logits - torch.where(top == -torch.inf, 0.0, top))
@@ -100,7 +100,7 @@ def allowed(read: Read) -> Tensor:
     return torch.cat(found, dim=1)
 
 
-def _logits(read: Read) -> Tensor:
+def logits_of(read: Read) -> Tensor:
     """(b h n m), -inf where a query may not read."""
     heads = read.q.shape[2]
     found = torch.einsum("b n h d, b m h d -> b h n m", read.q, _per_head(read.slots.k, heads)) * read.scale

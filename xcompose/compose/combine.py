@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from xcompose.attention.reads import Axis
+from xcompose.attention.shown import side_by_side
 from xcompose.compose.parts import Mixed, Mixer, Source, Visible
 
 
@@ -59,6 +60,7 @@ class SideBySide(Mixer):
         return Mixed(
             self.join(x, [one.x for one in found], axis), [one.state for one in found],
             numbered(one.losses for one in found), numbered(one.stats for one in found),
+            side_by_side([one.inside for one in found]),
         )  # fmt: skip
 
 
