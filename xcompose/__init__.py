@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from xcompose import adapters as adapters
     from xcompose.compose.model import Model
     from xcompose.diagnostics import Diagnostic
     from xcompose.diagnostics import SpecError as SpecError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["SpecError", "__version__", "build", "check", "load", "read"]
+__all__ = ["SpecError", "__version__", "adapters", "build", "check", "load", "read"]
 
 SpecLike = Any
 """The name of a file, `FILE@VARIANT`, a mapping, an OmegaConf config, or a spec that was read before."""
@@ -106,6 +107,10 @@ def __getattr__(name: str) -> Any:
         from xcompose.diagnostics import SpecError
 
         return SpecError
+    if name == "adapters":
+        import importlib
+
+        return importlib.import_module("xcompose.adapters")
     if name == "__version__":
         from importlib.metadata import version
 

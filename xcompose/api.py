@@ -60,9 +60,13 @@ if TYPE_CHECKING:
     from xcompose.attention.checks import silent_query as silent_query
     from xcompose.attention.checks import spans_are_prefix as spans_are_prefix
     from xcompose.attention.clusters import ClusterPattern as ClusterPattern
+    from xcompose.attention.clusters import slots_there as slots_there
     from xcompose.attention.groups import head_groups as head_groups
+    from xcompose.attention.island import cast_to as cast_to
+    from xcompose.attention.island import casting as casting
+    from xcompose.attention.island import exact as exact
+    from xcompose.attention.island import island as island
     from xcompose.attention.kernel import KernelSums as KernelSums
-    from xcompose.attention.kernel import exactly as exactly
     from xcompose.attention.layer import SoftmaxReads as SoftmaxReads
     from xcompose.attention.learned import LearnedPattern as LearnedPattern
     from xcompose.attention.learned import SortedTiles as SortedTiles
@@ -99,6 +103,15 @@ if TYPE_CHECKING:
     from xcompose.attention.terms import weighed as weighed
     from xcompose.compose.activations import Activation as Activation
     from xcompose.compose.activations import activation as activation
+    from xcompose.compose.adapters import Adapter as Adapter
+    from xcompose.compose.adapters import AdapterRows as AdapterRows
+    from xcompose.compose.adapters import Adapters as Adapters
+    from xcompose.compose.adapters import Behind as Behind
+    from xcompose.compose.adapters import adapter_weights as adapter_weights
+    from xcompose.compose.adapters import adapters_of as adapters_of
+    from xcompose.compose.adapters import freeze_base as freeze_base
+    from xcompose.compose.adapters import new_adapter as new_adapter
+    from xcompose.compose.adapters import settle_adapter as settle_adapter
     from xcompose.compose.addons import Addon as Addon
     from xcompose.compose.addons import Given as Given
     from xcompose.compose.addons import Lesson as Lesson
@@ -145,7 +158,16 @@ if TYPE_CHECKING:
     from xcompose.compose.parts import Visible as Visible
     from xcompose.compose.projections import Projections as Projections
     from xcompose.compose.projections import stopped as stopped
+    from xcompose.compose.quantized import Quantized as Quantized
+    from xcompose.compose.quantized import Rounding as Rounding
+    from xcompose.compose.quantized import Scheme as Scheme
+    from xcompose.compose.quantized import choosing as choosing
+    from xcompose.compose.sharing import LayerPart as LayerPart
+    from xcompose.compose.sharing import called as called
+    from xcompose.compose.sharing import share_layers as share_layers
+    from xcompose.compose.sharing import stacks_named as stacks_named
     from xcompose.compose.sites import Site as Site
+    from xcompose.compose.sites import everywhere as everywhere
     from xcompose.compose.sites import put as put
     from xcompose.compose.sites import sites as sites
     from xcompose.compose.sites import unseen as unseen
@@ -164,6 +186,14 @@ if TYPE_CHECKING:
     from xcompose.compose.tasks import check_whole_image as check_whole_image
     from xcompose.compose.tasks import grid_of_images as grid_of_images
     from xcompose.compose.tasks import loss_of_labels as loss_of_labels
+    from xcompose.compose.tuned import Tuned as Tuned
+    from xcompose.compose.tuned import Tuning as Tuning
+    from xcompose.compose.tuned import choose_targets as choose_targets
+    from xcompose.compose.tuned import finish_tuning as finish_tuning
+    from xcompose.compose.tuned import is_stored as is_stored
+    from xcompose.compose.tuned import left_by_tuning as left_by_tuning
+    from xcompose.compose.tuned import refuse_merging as refuse_merging
+    from xcompose.compose.tuned import tune as tune
     from xcompose.compose.vocabulary import TokenClusters as TokenClusters
     from xcompose.decode.cache import append as append
     from xcompose.decode.cache import drop as drop
@@ -199,8 +229,9 @@ _LAZY = {
     "xcompose.attention.checks": (
         "between_clocks", "prefix_stable", "reads_no_token", "selection", "silent_query", "spans_are_prefix",
     ),
-    "xcompose.attention.clusters": ("ClusterPattern",),
-    "xcompose.attention.kernel": ("KernelSums", "exactly"),
+    "xcompose.attention.clusters": ("ClusterPattern", "slots_there"),
+    "xcompose.attention.island": ("cast_to", "casting", "exact", "island"),
+    "xcompose.attention.kernel": ("KernelSums",),
     "xcompose.attention.groups": ("head_groups",),
     "xcompose.attention.layer": ("SoftmaxReads",),
     "xcompose.attention.shown": ("hidden", "shown"),
@@ -217,8 +248,17 @@ _LAZY = {
     "xcompose.attention.rows": ("Asked", "asks_keys", "chosen", "has_rows", "one_piece", "only_rows"),
     "xcompose.attention.terms": ("asked", "looked_up", "weighed"),
     "xcompose.compose.activations": ("Activation", "activation"),
+    "xcompose.compose.adapters": (
+        "Adapter", "AdapterRows", "Adapters", "Behind", "adapter_weights", "adapters_of", "freeze_base", "new_adapter",
+        "settle_adapter",
+    ),
+    "xcompose.compose.tuned": (
+        "Tuned", "Tuning", "choose_targets", "finish_tuning", "is_stored", "left_by_tuning", "refuse_merging", "tune",
+    ),
     "xcompose.compose.addons": ("Addon", "Given", "Lesson", "Loss", "TrainingAddon", "extra"),
-    "xcompose.compose.sites": ("Site", "put", "sites", "unseen"),
+    "xcompose.compose.sharing": ("LayerPart", "called", "share_layers", "stacks_named"),
+    "xcompose.compose.sites": ("Site", "everywhere", "put", "sites", "unseen"),
+    "xcompose.compose.quantized": ("Quantized", "Rounding", "Scheme", "choosing"),
     "xcompose.compose.blockwise": ("BlockMemory", "with_null"),
     "xcompose.compose.carried": ("CarriedRows",),
     "xcompose.compose.vocabulary": ("TokenClusters",),

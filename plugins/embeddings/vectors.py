@@ -31,7 +31,7 @@ class Vectors(Embedding):
         self.project = nn.Linear(options.width, context.dim, bias=options.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.project(tokens.to(self.project.weight.dtype))
+        return self.project(tokens.to(next(self.project.parameters()).dtype))
 
     def extra_repr(self) -> str:
         return f"{self.project.in_features} → {self.project.out_features}"

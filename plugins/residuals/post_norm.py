@@ -35,6 +35,11 @@ class PostNorm(Residual):
         self.norms = nn.ModuleList(context.norms())
         roles = context.roles or ("",) * len(self.norms)
         self.adds = tuple(options.around == "all" or role == "ffn" for role in roles)
+        self.roles = roles
+
+    def norm_behind(self, role: str) -> nn.Module | None:
+        place = self.roles.index(role)
+        return self.norms[place] if self.adds[place] else None
 
     def forward(self, carry: Tensor, branches: Sequence[Branch]) -> tuple[Tensor, list[Any]]:
         beside = []

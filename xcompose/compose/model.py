@@ -227,7 +227,12 @@ class Model(nn.Module, ABC):
     def like(self, batch: int) -> Tensor:
         """An empty (b 0 c) tensor of the model's type and place."""
         some = next(p for p in self.parameters() if p.is_floating_point())
-        return some.new_zeros(batch, 0, self.dim)
+        return torch.zeros(batch, 0, self.dim, dtype=some.dtype, device=some.device)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether its base stays as it is, and only what add-ons put beside it is trained."""
+        return any(listed.addon.freezes for listed in self.addons)
 
     def decoding(self) -> tuple[Stack, ...]:
         """The stacks that remember."""

@@ -14,7 +14,11 @@ from torch.utils.flop_counter import flop_registry
 
 from xcompose.compose.inputs import Inputs
 from xcompose.compose.parts import Mixer
+from xcompose.compose.tuned import Tuned
 from xcompose.cost.stand_in import counted_tiles
+
+ALIKE = {torch.ops.aten._int_mm: torch.ops.aten.mm}
+"""Operators that torch has no formula for, and those that do the same work."""
 
 
 @attrs.frozen
@@ -125,7 +129,7 @@ class Flops(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        formula = flop_registry.get(func._overloadpacket)
+        formula = flop_registry.get(ALIKE.get(func._overloadpacket, func._overloadpacket))
         if formula is not None:
             self.total += formula(*args, **kwargs, out_val=out)
         return out
@@ -173,7 +177,7 @@ class _Work:
 def _projections(mixer: nn.Module) -> list[nn.Module]:
     """The linear layers that a mixer, or one inside it, applies to its rows."""
     mixers = [module for module in mixer.modules() if isinstance(module, Mixer)]
-    return [inner for module in mixers for inner in module.children() if isinstance(inner, nn.Linear)]
+    return [inner for module in mixers for inner in module.children() if isinstance(inner, nn.Linear | Tuned)]
 
 
 def _outer_mixers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -113,10 +113,12 @@ class Learner(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         with torch.no_grad():
-            self.tally.teach(self.model)
-            for module in self.model.modules():
-                if isinstance(module, AfterStep):
-                    module.after_step()
+            # What moves by counting, or is drawn anew, belongs to the base.
+            if not getattr(self.model, "frozen", False):
+                self.tally.teach(self.model)
+                for module in self.model.modules():
+                    if isinstance(module, AfterStep):
+                        module.after_step()
             for addon in self.work.addons:
                 addon.after_step()
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from xcompose.attention.reads import Axis
 from xcompose.compose.parts import Embedding, Mixer, Source
+from xcompose.compose.tuned import Tuned
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.causal import two_texts
 from xcompose.verify.measure import moved
@@ -106,7 +107,7 @@ def _of_heads(part: Part, x: Tensor, own: slice, heads: int) -> Tensor | None:
     def note(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         ran.append((inputs[0], out))
 
-    linear = [module for module in part.module.children() if isinstance(module, nn.Linear)]
+    linear = [module for module in part.module.children() if isinstance(module, nn.Linear | Tuned)]
     handles = [module.register_forward_hook(note) for module in linear]
     try:
         with torch.no_grad():
