@@ -1,58 +1,105 @@
 """Layers that use one set of weights.
 
-Maths    layer l uses the parameters of layer floor(l / (L / groups)) * (L / groups), L layers in the stack
+Maths    layer l uses the parameters of set s(l), L layers and G groups in the stack, layers and sets from 0
+         sequence: s(l) = floor(l G / L);  cycle: s(l) = l mod G;  cycle-reversed: as cycle, but the last
+         sets, from layer G (ceil(L / G) - 1) on, in reverse: s(l) = G - 1 - (l mod G)
+         gradient of a parameter = the sum over the layers that use it
 Shapes   unchanged
-Cost     time unchanged; parameters of `groups` layers instead of L
-Limits   shared layers must be alike; states, caches and adapters stay apart, one for each application
-Paper    Lan et al., ALBERT, ICLR 2020, arXiv:1909.11942, s. 3.1
+Cost     time and state unchanged; parameters of G layers instead of L
+Limits   shared layers must be alike; each stack by itself. States and caches stay apart, one for each application, and
+         so do adapters that are listed behind it. What learns by counting (centroids) counts every application and
+         learns once a step; losses of a layer are added once for each application. What a layer draws by its number
+         (hashes, random blocks), and how an init starts it, is that of the first layer of its set
+Paper    all, mixer, ffn, groups: Lan et al., ALBERT, ICLR 2020, arXiv:1909.11942, s. 3.1, 4.6; orders: Takase, Kiyono,
+         Lessons on Parameter Sharing across Layers in Transformers, 2021, arXiv:2104.06022, s. 3
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from xcompose.api import Addon, Block, Component, Context, Count, Model, PartError, hookimpl, option, options
+from xcompose.api import (
+    Addon,
+    Component,
+    Context,
+    Count,
+    LayerPart,
+    Model,
+    PartError,
+    Text,
+    called,
+    hookimpl,
+    option,
+    options,
+    share_layers,
+    stacks_named,
+)
 
-ROLES = {"all": ("mixer", "cross", "ffn", "residual"), "mixer": ("mixer",), "ffn": ("ffn",)}
-NEEDED = {"all": ("mixer", "cross", "ffn", "residual", "norm"), "mixer": ("mixer",), "ffn": ("ffn",)}
+EVERY: tuple[LayerPart, ...] = ("mixer", "cross", "ffn", "norms")
+MEANT: dict[str, tuple[LayerPart, ...]] = {"all": EVERY, "attention": ("mixer", "cross")}
+"""Words for several parts of a layer."""
 
 
 @options
 class ShareOptions:
     """Options of sharing."""
 
-    what: Literal["all", "mixer", "ffn"] = option("all", main=True)
-    """Which part of a layer: all of it with its norms, its mixer, or its feed-forward network."""
+    what: tuple[Literal["all", "attention", "mixer", "cross", "ffn", "norms"], ...] = option(("all",), main=True)
+    """Which parts of a layer. `attention` is its mixer and its cross mixer, `all` these, its feed-forward network and
+    its norms; `share([attention, ffn])` leaves each layer norms of its own."""
     groups: Count = option(1, at_least=1)
-    """How many sets of weights a stack has; layers that follow each other share."""
+    """How many sets of weights a stack has."""
+    order: Literal["sequence", "cycle", "cycle-reversed"] = option("sequence")
+    """Which layers use the same set: those that follow each other, or every so many; reversed in the last round."""
+    stacks: tuple[Text, ...] | None = option(None)
+    """The stacks whose layers share, by name; each stack of the model if not written."""
 
 
 class Share(Addon):
     rung = "weights"
 
     def __init__(self, options: ShareOptions, context: Context):
-        self.what, self.groups = options.what, options.groups
+        self.options = options
+        meant = {part for word in options.what for part in MEANT.get(word, (word,))}
+        self.parts = tuple(part for part in EVERY if part in meant)
 
     def apply(self, model: Model) -> None:  # type: ignore[override]
-        for stack in model.stacks().values():
-            size, rest = divmod(len(stack.blocks), self.groups)
-            if rest:
-                message = f"{len(stack.blocks)} layers do not divide into {self.groups} groups"
-                raise PartError(message, option="groups", code="XC032")
-            for start in range(0, len(stack.blocks), size):
-                first, *others = stack.blocks[start : start + size]
-                for block in others:
-                    self._share(first, block)
-
-    def _share(self, first: Block, block: Block) -> None:
-        unlike = [name for name in NEEDED[self.what] if block.options.get(name) != first.options.get(name)]
-        if unlike:
+        stacks = stacks_named(model, self.options.stacks)
+        there = {role for stack in stacks.values() for block in stack.blocks for role in block.roles}
+        for word in self.options.what:
+            if word not in (*MEANT, "norms", *there):
+                raise PartError(
+                    f"no layer has a {word} to share", option="what",
+                    label=f"layers of this model have {' and '.join(sorted(there))}", fixes=("share(all)",),
+                )  # fmt: skip
+        shared = [share_layers(stack, self._sets(name, len(stack.blocks)), self.parts, name)
+                  for name, stack in stacks.items()]  # fmt: skip
+        if not any(shared):
             raise PartError(
-                f"layers {first.number} and {block.number} cannot share, they differ in {' and '.join(unlike)}",
-                fixes=("make the layers alike, or share only what is alike: share(mixer), share(ffn)",),
+                "no two layers share anything", label="each layer is a group by itself",
+                fixes=("fewer groups", "more layers", "leave share out"), option="groups",
             )  # fmt: skip
-        for role in ROLES[self.what]:
-            setattr(block, role, getattr(first, role))
+
+    def _sets(self, stack: str, layers: int) -> Sequence[int]:
+        groups, order = self.options.groups, self.options.order
+        if groups > layers or order == "sequence" and layers % groups:
+            message = f"{layers} layers{called(stack)} do not divide into {groups} groups"
+            fixes = [f"groups={count}" for count in range(groups, 0, -1) if layers % count == 0][:1]
+            if groups < layers:
+                fixes.append("order=cycle, where the last round may be shorter")
+            raise PartError(message, option="groups", code="XC032", fixes=fixes)
+        if order == "sequence":
+            return [layer * groups // layers for layer in range(layers)]
+        last = groups * (-(-layers // groups) - 1) if order == "cycle-reversed" else layers
+        return [layer % groups if layer < last else groups - 1 - layer % groups for layer in range(layers)]
+
+    def describe(self, model: Model) -> Sequence[str]:  # type: ignore[override]
+        return [
+            f"share: the {len(stack.blocks)} layers{called(name)} stay apart, each is a group by itself"
+            for name, stack in stacks_named(model, self.options.stacks).items()
+            if len(stack.blocks) == self.options.groups
+        ]
 
 
 @hookimpl

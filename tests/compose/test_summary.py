@@ -144,7 +144,8 @@ class TestFold:
         def shape(rows):
             return [(r.times, r.title or shape(r.rows)) for r in rows if isinstance(r, Repeat)]
 
-        return shape(fold([Repeat(1, (Row(letter, "", "", 0),), letter) for letter in word]))
+        layers = [Repeat(1, (Row(letter, "", "", 0),), letter) for letter in word]
+        return shape(fold(layers, [{}] * len(layers)))
 
     @pytest.mark.parametrize(
         ("word", "expected"),

@@ -16,6 +16,7 @@ from xcompose.compose.model import Model
 from xcompose.compose.parts import Mixer, Norm, Position, Source
 from xcompose.compose.spelling import Speller, heads_of
 from xcompose.compose.stack import Block, Stack
+from xcompose.compose.summary_sets import Sets, sets_of, told
 from xcompose.registry import Registry, load
 from xcompose.schema import option_schemas
 from xcompose.spec.model import Layer, Node, Section
@@ -51,8 +52,8 @@ class Repeat:
     """The name of a block or a stack."""
     residual: str = ""
     """How they are joined, where it is not the default."""
-    shared: bool = False
-    """Whether all of them use one set of weights."""
+    weights: str = ""
+    """Which of them use the same weights, in words; nothing where each has its own."""
 
 
 @attrs.frozen
@@ -192,19 +193,19 @@ class _Describer:
         position = dict(side.named_children()).get("position")
         if isinstance(position, Position) and type(position).embed is not Position.embed:
             rows.append(Row("position", self.speller.spelled(own["position"]), "", self._new(position)))
-        rows += fold([self._layer(stack, *pair) for pair in zip(stack.blocks, layers, strict=True)])
+        rows += fold([self._layer(*pair) for pair in zip(stack.blocks, layers, strict=True)], sets_of(stack))
         if stack.norm is not None:
             rows.append(Row("norm", self.speller.spelled(own["norm"]), "", self._new(stack.norm)))
         return rows
 
-    def _layer(self, stack: Stack, block: Block, layer: Layer) -> Repeat:
-        owned = {id(p) for p in block.parameters()}
-        shared = bool(owned) and owned <= self.counted
-        self.counted |= owned
+    def _layer(self, block: Block, layer: Layer) -> Repeat:
+        self.counted |= {id(p) for p in block.parameters()}
         norms = [Row("norm", self._spelled(layer, "norm"), "", _size(m)) for m in _norms(block)]
         each = len(norms) == len(block.roles)
         choices = _choices(self.model, block) if self.explain else {}
         rows: list[Row] = []
+        if block.before is not None:
+            rows.append(Row("before", block.before.extra_repr(), "", _size(block.before)))
         for place, role in enumerate(block.roles):
             mine = [norms[place]] if each else norms if place == 0 else []
             row = self._part(block, layer, role, choices.get(role, ()))
@@ -214,7 +215,7 @@ class _Describer:
         default = next((o.default for o in option_schemas(type(self.model.options)) if o.name == "residual"), None)
         unusual = layer.options["residual"].name != default
         residual = self._spelled(layer, "residual") if unusual else ""
-        return Repeat(1, tuple(rows), layer.block or "", residual, shared)
+        return Repeat(1, tuple(rows), layer.block or "", residual)
 
     def _part(self, block: Block, layer: Layer, role: str, choices: tuple[Choice, ...]) -> Row:
         part: nn.Module = getattr(block, role)
@@ -241,23 +242,30 @@ def _size(part: nn.Module) -> int:
     return sum(p.numel() for p in part.parameters())
 
 
-def fold(layers: Sequence[Repeat]) -> list[Row | Repeat]:
-    """Layers with repetitions folded: equal ones, and sequences that recur."""
+def fold(layers: Sequence[Repeat], sets: Sequence[Sets]) -> list[Row | Repeat]:
+    """Layers with repetitions folded: equal ones, and sequences that recur.
+
+    Args:
+        layers: of a stack.
+        sets: for each of them, whose weights it uses.
+    """
+    return _folded(layers, sets, 0, len(layers))
+
+
+def _folded(layers: Sequence[Repeat], sets: Sequence[Sets], at: int, end: int) -> list[Row | Repeat]:
     found: list[Row | Repeat] = []
-    at = 0
-    while at < len(layers):
+    while at < end:
         times, period = max(
-            ((_times(layers, at, p), p) for p in range(1, (len(layers) - at) // 2 + 1)),
+            ((_times(layers[:end], at, p), p) for p in range(1, (end - at) // 2 + 1)),
             key=lambda pair: (pair[0] * pair[1] if pair[0] > 1 else 0, -pair[1]), default=(1, 1),
         )  # fmt: skip
         if times == 1:
             period = 1
-        first, later = layers[at : at + period], layers[at + period : at + period * times]
-        shared = bool(later) and all(layer.shared for layer in later)
+        weights = told(sets, at, period, times)
         if period == 1:
-            found.append(attrs.evolve(first[0], times=times, shared=shared or first[0].shared))
+            found.append(attrs.evolve(layers[at], times=times, weights=weights))
         else:
-            found.append(Repeat(times, tuple(fold(first)), shared=shared))
+            found.append(Repeat(times, tuple(_folded(layers, sets, at, at + period)), weights=weights))
         at += period * times
     return found
 

@@ -13,7 +13,7 @@ from xcompose.compose.summary import Repeat, Row, Summary
 def text(summary: Summary) -> str:
     """The summary as the terminal shows it."""
     lines = list(_lines(summary.rows, 2, max(14, _widest(summary.rows, 2))))
-    middle = max((len(line.left) for line in lines), default=0) + 2
+    middle = max((len(line.left) for line in lines if line.number), default=0) + 2
     notes = max((len(line.note) for line in lines), default=0)
     numbers = max(len(line.number) for line in lines)
     body = [line.shown(max(middle, 44), max(notes, 20), numbers) for line in lines]
@@ -60,7 +60,7 @@ def _lines(rows: Iterable[Row | Repeat], indent: int, column: int) -> Iterable[_
         if isinstance(row, Repeat):
             times = f"{row.times} ×" if row.times > 1 or not row.title else ""
             words = [times, ", ".join(t for t in (row.title, row.residual) if t)]
-            words.append("(one set of weights)" if row.shared else "")
+            words.append(f"({row.weights})" if row.weights else "")
             yield _Line(" " * indent + " ".join(word for word in words if word))
             yield from _lines(row.rows, indent + 2, column)
         else:
