@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -179,4 +182,19 @@ def extra(module: str, needs: str) -> ModuleType:
     top = module.partition(".")[0]
     if importlib.util.find_spec(top) is None:
         raise PartError(f"this needs {top}", code="XC095", fixes=(f"pip install 'xcompose[{needs}]'",))
-    return importlib.import_module(module)
+    with _quietly():
+        return importlib.import_module(module)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Packages warn of kernels for other machines and of each other's versions when they are imported, and nobody who
+    reads that can do anything about it."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -24,6 +24,9 @@ from xcompose.spec import freeze, load_text
 
 Chosen = Callable[[str], bool]
 
+PART = ":"
+"""Between the name of a tensor that is made of others and that of one of them."""
+
 
 def save_weights(
     model: nn.Module,
@@ -96,7 +99,8 @@ def load_model(place: str | os.PathLike[str]) -> Model:
         message = f"the weights in {path} do not say which spec they belong to"
         raise SpecError(Diagnostic(code="XC042", message=message, fixes=fixes, stage="build"))
     spec = load_text(texts["spec"], texts["name"], catalogue=load_registry().catalogue)
-    floats = {t.dtype for t in _read(path).values() if t.is_floating_point()}
+    # Scales have types of their own.
+    floats = {t.dtype for name, t in _read(path).items() if t.is_floating_point() and PART not in name}
     model = build_model(spec, dtype=functools.reduce(torch.promote_types, floats))
     load_weights(model, path)
     return model.eval()
@@ -176,6 +180,16 @@ def _once(model: nn.Module) -> dict[str, Tensor]:
     return {name: state[name] for name in first.values()}
 
 
+def plain_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and lasting buffers as a file holds them: each once, those that are made of others as these."""
+    return _plain(_once(model))
+
+
+def bytes_of_weights(model: nn.Module) -> int:
+    """Bytes of parameters and lasting buffers, each once, as they are stored."""
+    return sum(t.numel() * t.element_size() for t in plain_tensors(model).values())
+
+
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors that are made of others (numbers in few bits, and their scales) as those, `up.weight:scale`; a file holds
     these, and so no code is needed to read it."""
@@ -183,7 +197,7 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if is_traceable_wrapper_subclass(tensor):
             inner, _ = tensor.__tensor_flatten__()
-            found |= _plain({f"{name}:{part}": getattr(tensor, part) for part in inner})
+            found |= _plain({f"{name}{PART}{part}": getattr(tensor, part) for part in inner})
         else:
             found[name] = tensor
     return found

@@ -19,7 +19,20 @@ from xcompose.registry import Registry, load
 from xcompose.spec import files as files_of_specs
 from xcompose.spec import resolve
 from xcompose.spec.model import Spec
-from xcompose.verify import alive, causal, decode, deterministic, expect, gradients, padding, saving, sizes, spans, work
+from xcompose.verify import (
+    alive,
+    causal,
+    decode,
+    deterministic,
+    expect,
+    gradients,
+    padding,
+    saving,
+    sizes,
+    spans,
+    stored,
+    work,
+)
 from xcompose.verify.blame import raised
 from xcompose.verify.facts import Facts
 from xcompose.verify.results import OPTIONAL, STAGES, Report, SpecReport, Stage, Status, failed
@@ -29,7 +42,9 @@ Certificate = Callable[[Subject, int], list[Diagnostic]]
 CONTRACTS: tuple[Certificate, ...] = (
     spans.certify, causal.certify, alive.certify, padding.certify, decode.certify,
 )  # fmt: skip
-NUMERICS: tuple[Certificate, ...] = (gradients.certify, deterministic.certify, saving.certify, work.certify)
+NUMERICS: tuple[Certificate, ...] = (
+    gradients.certify, deterministic.certify, saving.certify, stored.certify, work.certify,
+)  # fmt: skip
 TINY = "tiny"
 UNMEASURED = "XC060"
 

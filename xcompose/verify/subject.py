@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xcompose.attention.reads import Axis
 from xcompose.compose.inputs import Inputs
 from xcompose.compose.parts import FFN, Causal, Embedding, Mixer, Norm, Output, Source
+from xcompose.compose.quantized import quantized
 from xcompose.compose.stack import Block
 from xcompose.diagnostics import Diagnostic, Note, Span
 from xcompose.spec.model import Node, Section
@@ -171,12 +172,16 @@ class Subject:
 def redraw(model: nn.Module, seed: int) -> None:
     """Give every parameter random values, so that a part that starts at zero cannot hide what it does."""
     generator = torch.Generator().manual_seed(seed)
+    stored = {id(layer.weight): layer for _, layer in quantized(model)}
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in tuple(model.parameters()):
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             many = parameter.dim() > 1
-            drawn = noise / parameter[0].numel() ** 0.5 if many else parameter.double() + 0.1 * noise
-            parameter.copy_(drawn.to(parameter))
+            drawn = noise / noise[0].numel() ** 0.5 if many else parameter.double() + 0.1 * noise
+            if id(parameter) in stored:
+                stored[id(parameter)].store(drawn.to(parameter.dtype))
+            else:
+                parameter.copy_(drawn.to(parameter))
 
 
 def parts_of(model: nn.Module, subject: Subject) -> Iterator[Part]:
