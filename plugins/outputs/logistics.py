@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xcompose.api import Axis, Component, Context, Count, Output, PartError, hookimpl, option, options
+from xcompose.api import Axis, Component, Context, Count, Output, PartError, exact, hookimpl, option, options
 
 NARROWEST = -7.0
 """The logarithm of the smallest scale: a ninth of the distance between two of 256 values."""
@@ -49,8 +49,7 @@ class Logistics(Output):
         return f"{self.linear.out_features // 3} logistics over {len(self.edges) + 1} values"
 
     def forward(self, x: Tensor, axis: Axis) -> Tensor:
-        raw = self.linear(x)
-        share, centre, scale = raw.to(torch.promote_types(raw.dtype, torch.float32)).unsqueeze(-1).chunk(3, -2)
+        share, centre, scale = exact(self.linear(x)).unsqueeze(-1).chunk(3, -2)
         sharp = scale.clamp(min=NARROWEST).neg().exp()
         z = (self.edges.to(centre) - centre) * sharp
         # F(b) - F(a) = sigmoid(b) sigmoid(-a) (1 - exp(a - b)): no difference of numbers that are nearly alike

@@ -171,12 +171,11 @@ class SoftEnd(Term):
         return (q.at - k.at) * (k.first == k.last)
 
     def bias(self, q: Tensor, labels: Tensor) -> Tensor:
-        exact = torch.promote_types(q.dtype, torch.float32)
-        z, ramp = self.pattern.spans.to(exact)[:, None, None], self.pattern.ramp
+        z, ramp = self.pattern.spans.to(q.dtype)[:, None, None], self.pattern.ramp
         ahead = (ramp + z - (labels - 1)) / ramp
         seen = (ahead >= 0) & (labels <= self.pattern.size)
         mask = torch.where(seen, ahead, 1).clamp(0, 1)
-        return torch.where(seen, (mask + (mask == 0) * EDGE).log(), -torch.inf).to(q.dtype)
+        return torch.where(seen, (mask + (mask == 0) * EDGE).log(), -torch.inf)
 
 
 @hookimpl

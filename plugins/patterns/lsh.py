@@ -41,6 +41,7 @@ from xcompose.api import (
     Tags,
     form_of,
     hookimpl,
+    island,
     option,
     options,
 )
@@ -96,8 +97,9 @@ class Hashes(nn.Module):
         directions."""
         heads, width = x.shape[2:]
         use = torch.arange(heads * width, device=x.device) % self.rotations.shape[1]
-        turns = self.rotations[:, use].unflatten(1, (heads, width)).to(x.dtype)
-        return torch.stack([self._bucket(torch.einsum("b n h d, h d f -> b h n f", x.detach(), t)) for t in turns])
+        with island(x.detach()) as (x,):
+            turns = self.rotations[:, use].unflatten(1, (heads, width)).to(x.dtype)
+            return torch.stack([self._bucket(torch.einsum("b n h d, h d f -> b h n f", x, t)) for t in turns])
 
     def _bucket(self, turned: Tensor) -> Tensor:
         """argmax([x; -x]) of each factor's directions (b h n f), as one number (b h n)."""

@@ -8,9 +8,10 @@ Maths    x = LN(q) or LN(k), without weights, of norm sqrt(d);  s_c(x) = x mu_c,
          training: N_c, M_c = decay N_c, M_c + (1 - decay) (how many x have c as their best cluster, their sum);
          mu_c = M_c / N'_c, N'_c = S (N_c + 1e-5) / (S + clusters 1e-5), S = sum N;  loss + beta mean |x - mu_c(x)|^2
 Shapes   q (b n h d), k (b n g d), mu, M (h clusters d), N (h clusters);  another sequence of keys under cross
-Cost     n clusters d for the scores of a head, and clusters window^2 pairs (published; n^2 / clusters where window =
-         n / clusters), 2 n window (strict). Decoding, the strict form keeps at most clusters window rows a head; the
-         published one keeps all inputs, and chooses again at each step
+Cost     n clusters d for the scores of queries or keys of a head, in training the same again to learn from; and
+         clusters window^2 pairs (published; n^2 / clusters where window = n / clusters), 2 n window (strict). Decoding,
+         the strict form keeps at most clusters window rows a head; the published one keeps all inputs, and chooses
+         again at each step
 Limits   published: who is in a cluster depends on the whole sequence, so it is refused where a decoder promises
          strictness; no memory or recurrence beside it; a causal query of unshared keys may stand in clusters that have
          none for it yet (`null`). strict: decoders only; a query without other keys reads itself. A release divides
@@ -43,11 +44,13 @@ from xcompose.api import (
     Pattern,
     Read,
     Real,
-    exactly,
+    exact,
     form_of,
     hookimpl,
+    island,
     option,
     options,
+    slots_there,
 )
 
 SMOOTHING = 1e-5
@@ -119,8 +122,8 @@ class Centroids(nn.Module, Observer):
         Rounded: rows that are alike, such as one token at several places, may differ in the last bits.
         """
         step = GRAIN * (x.shape[-1] if self.normalise == "layer" else 1)
-        with torch.no_grad(), exactly(x.device):
-            x = self.normalised(x.to(torch.promote_types(x.dtype, torch.float32)))
+        with torch.no_grad(), island(x) as (x,):
+            x = self.normalised(x)
             return (torch.einsum("b n h d, h k d -> b h k n", x, self.means.to(x.dtype)) / step).round()
 
     def observe(self, read: Read) -> Observed:
@@ -130,10 +133,9 @@ class Centroids(nn.Module, Observer):
         sides = [(read.q, read.queries.valid)]
         if not self.shared_qk:
             k = read.slots.k.repeat_interleave(read.q.shape[2] // read.slots.k.shape[2], dim=2)
-            weight = read.slots.log_weight
-            sides.append((k, read.queries.valid if read.causal else None if weight is None else weight > -torch.inf))
-        with exactly(read.q.device):
-            found = [self._seen(x.to(torch.promote_types(x.dtype, torch.float32)), there) for x, there in sides]
+            sides.append((k, slots_there(read)))
+        with island(read.q):
+            found = [self._seen(exact(x), there) for x, there in sides]
         counts, sums, far = (sum(parts) for parts in zip(*found, strict=True))
         vectors = counts.sum().clamp(min=1)  # type: ignore[union-attr]
         return Observed({"commitment": self.beta * far / vectors}, self.labelled({"counts": counts, "sums": sums}))  # type: ignore[dict-item]

@@ -35,9 +35,7 @@ class Distance(Term):
         return abs(q.at - k.at) * (k.last > BEFORE_TIME)
 
     def bias(self, q: Tensor, labels: Tensor) -> Tensor:
-        exact = torch.promote_types(q.dtype, torch.float32)
-        each = torch.tensor(self.slopes, dtype=exact, device=q.device)[:, None, None]
-        return (-each * labels).to(q.dtype)
+        return -torch.tensor(self.slopes, dtype=q.dtype, device=q.device)[:, None, None] * labels
 
 
 class Alibi(Position):

@@ -6,6 +6,8 @@ explicit   tiles with materialised scores: terms, dropped weights, chosen slots,
 cached     no plan: times differ from row to row, or there are few queries
 clusters   a softmax in each cluster, and the mean of them
 reference  dense, by the book
+
+The kernels of the first two keep logits and sums in single precision themselves; all others work on an island of it.
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xcompose.attention.cached import attend_cached, nothing
+from xcompose.attention.cached import attend_cached, nothing, on_island
 from xcompose.attention.clusters import attend_clusters
 from xcompose.attention.constant import constant
 from xcompose.attention.explain import report
 from xcompose.attention.explicit import attend_explicit
 from xcompose.attention.fused import attend_tiles, handle
-from xcompose.attention.reads import Read
+from xcompose.attention.reads import Read, Slots
 from xcompose.attention.reference import attend_reference
 from xcompose.attention.tiles import Layout, places_of
 
@@ -69,7 +71,17 @@ def attend(reads: Sequence[Read], *, dropout: float = 0.0, training: bool = Fals
     if chosen == "sdpa" and reads[0].q.device.type == "meta":
         # There only counting matters, and torch's own attention would count every masked pair.
         chosen = "explicit" if _not_fused(reads, dropout) else "fused"
-    return EXECUTORS[chosen](filled, dropout)
+    return EXECUTORS[chosen](_alike(filled), dropout)
+
+
+def _alike(reads: Sequence[Read]) -> list[Read]:
+    """The reads with queries and keys of the type that values have."""
+    dtype = reads[0].slots.v.dtype
+    return [replace(read, q=read.q.to(dtype), slots=_cast(read.slots, dtype)) for read in reads]
+
+
+def _cast(slots: Slots, dtype: torch.dtype) -> Slots:
+    return replace(slots, k=slots.k.to(dtype), v=slots.v.to(dtype))
 
 
 def _placed(read: Read) -> Read:
@@ -226,8 +238,8 @@ def _written(pattern: Any, *places: Any) -> str:
 EXECUTORS: dict[str, Callable[[Sequence[Read], float], Tensor]] = {
     "sdpa": _sdpa,
     "fused": _fused,
-    "explicit": attend_explicit,
+    "explicit": on_island(attend_explicit),
     "cached": attend_cached,
-    "clusters": lambda reads, dropout: attend_clusters(reads[0], dropout),
-    "reference": lambda reads, dropout: attend_reference(reads),
+    "clusters": on_island(lambda reads, dropout: attend_clusters(reads[0], dropout)),
+    "reference": on_island(lambda reads, dropout: attend_reference(reads)),
 }

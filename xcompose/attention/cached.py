@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xcompose.attention.island import exact, island
 from xcompose.attention.learned import LearnedPattern
 from xcompose.attention.pattern import Point
 from xcompose.attention.places import Stairs, every
-from xcompose.attention.reads import Axis, Read, Slots, Term
+from xcompose.attention.reads import Axis, Read, Slots
 
 AREA = 2**24
 """Logits at once, over batch and heads; longer queries are answered in pieces."""
@@ -30,7 +32,29 @@ def attend_cached(reads: Sequence[Read], dropout: float = 0.0) -> Tensor:
     pieces = [slice(low, low + height) for low in range(0, n, height)]
     if len(reads) == 1 and not reads[0].terms and not dropout and reads[0].pattern.merge == "set":
         return torch.cat([_masked(_some(reads[0], rows)) for rows in pieces], 1)
-    values = torch.cat([expanded(read.slots.v, heads) for read in reads], 2)
+    return on_island(partial(_in_pieces, pieces))(reads, dropout)
+
+
+def on_island(attend: Callable[[Sequence[Read], float], Tensor]) -> Callable[[Sequence[Read], float], Tensor]:
+    """The same with logits, weights and sums in single precision at least; the answer is of the type of values."""
+
+    def answer(reads: Sequence[Read], dropout: float) -> Tensor:
+        v = reads[0].slots.v
+        with island(v):
+            return attend([_promoted(read) for read in reads], dropout).to(v.dtype)
+
+    return answer
+
+
+def _promoted(read: Read) -> Read:
+    slots, raw = read.slots, read.raw_q
+    weight = None if slots.log_weight is None else exact(slots.log_weight)
+    slots = replace(slots, k=exact(slots.k), v=exact(slots.v), log_weight=weight)
+    return replace(read, q=exact(read.q), raw_q=None if raw is None else exact(raw), slots=slots)
+
+
+def _in_pieces(pieces: Sequence[slice], reads: Sequence[Read], dropout: float) -> Tensor:
+    values = torch.cat([expanded(read.slots.v, reads[0].q.shape[2]) for read in reads], 2)
     return torch.cat([_answers(reads, rows, values, dropout) for rows in pieces], 1)
 
 
@@ -58,29 +82,35 @@ def _tagged(read: Read) -> Read:
 
 def _answers(reads: Sequence[Read], rows: slice, values: Tensor, dropout: float) -> Tensor:
     """The answers (b r h e) of some queries; values (b h m e) of all slots."""
-    logits = torch.cat([masked_logits(_some(read, rows)) for read in reads], -1)
+    some = [_some(read, rows) for read in reads]
+    labels = [_labels(read) for read in some]
+    logits = torch.cat([masked_logits(*one) for one in zip(some, labels, strict=True)], -1)
     top = logits.detach().amax(-1, keepdim=True)
     weights = torch.exp(logits - top.masked_fill(top == -torch.inf, 0.0))
     total = weights.sum(-1, keepdim=True)
     weights = weights / torch.where(total == 0, 1.0, total)
     if dropout:
         weights = functional.dropout(weights, dropout)
-    return (weights @ values + _added(reads, rows, weights)).transpose(1, 2)
+    return (weights @ values + _added(some, labels, weights)).transpose(1, 2)
 
 
-def _added(reads: Sequence[Read], rows: slice, weights: Tensor) -> Tensor | float:
+def _added(reads: Sequence[Read], labels: Sequence[Sequence[Tensor]], weights: Tensor) -> Tensor | float:
     """What terms add to the answers (b h r e), from the weights (b h r m) of all slots."""
     found, each = 0.0, weights.split([read.slots.k.shape[1] for read in reads], -1)
-    for read, own in zip(reads, each, strict=True):
-        for term in read.terms:
+    for read, known, own in zip(reads, labels, each, strict=True):
+        for term, label in zip(read.terms, known, strict=True):
             if term.adds_values:
-                found = found + term.values(own, _labels(_some(read, rows), term))
+                found = found + term.values(own, label)
     return found
 
 
-def _labels(read: Read, term: Term) -> Tensor:
-    query, slot = query_point(read.queries, read.q.device), slot_point(read.slots, read.q.device)
-    return torch.as_tensor(term.label(query, slot), device=read.q.device)
+def _labels(read: Read) -> list[Tensor]:
+    """Of each term, for all pairs."""
+    if not read.terms:
+        return []
+    device = read.q.device
+    query, slot = query_point(read.queries, device), slot_point(read.slots, device)
+    return [torch.as_tensor(term.label(query, slot), device=device) for term in read.terms]
 
 
 def _some(read: Read, rows: slice) -> Read:
@@ -101,14 +131,18 @@ def nothing(reads: Sequence[Read]) -> Tensor:
     return reads[0].q.sum(-1, keepdim=True) * 0 + reads[0].q.new_zeros(width)
 
 
-def masked_logits(read: Read) -> Tensor:
-    """(b h n m) logits with terms and log-weights, -inf where a query may not read."""
+def masked_logits(read: Read, labels: Sequence[Tensor]) -> Tensor:
+    """(b h n m) logits with terms and log-weights, -inf where a query may not read.
+
+    Args:
+        labels: of each term.
+    """
     keys = expanded(read.slots.k, read.q.shape[2])
     logits = read.q.transpose(1, 2) @ keys.transpose(-1, -2) * read.scale
     query, slot = query_point(read.queries, logits.device), slot_point(read.slots, logits.device)
     raw = read.q if read.raw_q is None else read.raw_q
-    for term in read.terms:
-        logits = logits + term.bias(raw, _labels(read, term))
+    for term, label in zip(read.terms, labels, strict=True):
+        logits = logits + term.bias(raw, label)
     if read.slots.log_weight is not None:
         logits = logits + over_queries(read.slots.log_weight)
     if read.pattern.merge == "multiset":

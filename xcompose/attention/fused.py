@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
+from xcompose.attention.island import casting, exact_type
 from xcompose.attention.tiles import EVERY, TRIANGLE, Layout, Places, Plan, Tile, read_plan
 
 BIG = 2**18
@@ -67,7 +68,7 @@ def attend_tiles(
     """
     b, n, h, d = q[0].shape
     groups = k[0].shape[2]
-    repeat, exact = h // groups, _exact(q[0].dtype)
+    repeat, exact = h // groups, exact_type(q[0].dtype)
     out = _rows(torch.zeros(b, n, h, d, dtype=exact), groups)
     total = torch.full(out.shape[:3], -torch.inf, dtype=exact)
     for read, plan in enumerate(plans_of(plans)):
@@ -87,7 +88,7 @@ def attend_tiles(
 def _(q, k, v, weights, plans, scales):
     b, n, h, _ = q[0].shape
     groups = k[0].shape[2]
-    return q[0].new_empty(q[0].shape), q[0].new_empty(b, groups, n * (h // groups), dtype=_exact(q[0].dtype))
+    return q[0].new_empty(q[0].shape), q[0].new_empty(b, groups, n * (h // groups), dtype=exact_type(q[0].dtype))
 
 
 @torch.library.custom_op("xcompose::attend_tiles_backward", mutates_args=())
@@ -125,7 +126,8 @@ def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Any, ...]:
     *inputs, out, total = ctx.saved_tensors
     r = ctx.reads
     q, k, v, weights = inputs[:r], inputs[r : 2 * r], inputs[2 * r : 3 * r], inputs[3 * r :]
-    found = attend_tiles_backward(grad, q, k, v, weights, out, total, ctx.plans, ctx.scales)
+    with casting(grad.device, None):  # casts reach into operators
+        found = attend_tiles_backward(grad, q, k, v, weights, out, total, ctx.plans, ctx.scales)
     return found[:r], found[r : 2 * r], found[2 * r :], [None] * r, None, None
 
 
@@ -361,8 +363,3 @@ def _contiguous(t: Tensor, dtype: torch.dtype) -> Tensor:
 def _straight(t: Tensor) -> Tensor:
     """The kernel wants neighbouring features side by side."""
     return t if t.stride(-1) == 1 else t.contiguous()
-
-
-def _exact(dtype: torch.dtype) -> torch.dtype:
-    """What sums are kept in."""
-    return torch.float64 if dtype == torch.float64 else torch.float32

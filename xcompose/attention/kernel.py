@@ -7,7 +7,6 @@ T is the turn of a position, in the numerator only: turned features may be negat
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from xcompose.attention.algebra import Everything
 from xcompose.attention.explain import report
+from xcompose.attention.island import island
 from xcompose.attention.layer import Answer, Remembered, declared
 from xcompose.attention.reads import Axis, Score
 from xcompose.attention.scaled import ScaledSums, padded, scan_scaled, total_scaled
@@ -98,12 +98,6 @@ def ratio(numerator: Tensor, q: Tensor, z: Tensor) -> Tensor:
     return numerator / torch.where(divisor == 0, 1.0, divisor)
 
 
-def exactly(device: torch.device) -> AbstractContextManager[Any]:
-    """No automatic half precision here, where there is such a thing."""
-    known = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if known else nullcontext()
-
-
 class KernelSums(nn.Module):
     """The inside of an attention whose score is a kernel.
 
@@ -151,8 +145,8 @@ class KernelSums(nn.Module):
 
     def start(self, batch: int, like: Tensor) -> Any:
         g, d, e = self.shape
-        wide = self._wide(like)
-        features, scale = self._features(wide.new_zeros(1, 1, g, d), Axis(range(1)), "key")
+        with island(like) as (wide,):
+            features, scale = self._features(wide.new_zeros(1, 1, g, d), Axis(range(1)), "key")
         r = features.plain.shape[-1]
         state = {"s": wide.new_zeros(batch, g, r, e), "z": wide.new_zeros(batch, g, r)}
         return state if scale is None else {**state, "m": wide.new_full((batch, g), -torch.inf)}
@@ -161,26 +155,26 @@ class KernelSums(nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, view: View, axis: Axis, state: Any, asking: Axis | None = None
     ) -> Answer:
         """Rows that continue a state, all of which ask; arguments as for `mix`."""
-        with exactly(v.device):
-            asked, _ = self._features(q, axis, "query")
+        with island(q, k, v) as (asks, k, values):
+            asked, _ = self._features(asks, axis, "query")
             keys, logs = self._features(k, axis, "key")
             if logs is None:
-                y, sums = scan(asked, keys, self._wide(v), Sums(**state))
+                y, sums = scan(asked, keys, values, Sums(**state))
             else:
-                y, sums = scan_scaled(asked, keys, logs, self._wide(v), ScaledSums(**state), CHUNK)
+                y, sums = scan_scaled(asked, keys, logs, values, ScaledSums(**state), CHUNK)
         return Answer(y.to(v.dtype), sums._asdict())
 
     def remember(self, k: Tensor, v: Tensor, view: View, axis: Axis) -> Remembered:
         """The sums over a whole sequence, as a state that queries may `recall` again and again."""
-        with exactly(v.device):
-            (keys, logs), values = self._features(k, axis, "key"), self._wide(v)
+        with island(k, v) as (k, values):
+            keys, logs = self._features(k, axis, "key")
             sums = total(keys, values) if logs is None else Sums(*total_scaled(keys, logs, values))
             return sums._asdict(), {}
 
     def recall(self, q: Tensor, axis: Axis, memo: Any) -> Answer:
         """Answer queries from the sums that were remembered."""
-        with exactly(q.device):
-            return Answer(whole(self._features(q, axis, "query")[0], Sums(**memo)).to(q.dtype))
+        with island(q) as (asks,):
+            return Answer(whole(self._features(asks, axis, "query")[0], Sums(**memo)).to(q.dtype))
 
     def state_shape(self, n: int) -> dict[str, tuple[int, ...]]:
         state = self.start(1, torch.zeros(0, device="meta"))
@@ -195,15 +189,11 @@ class KernelSums(nn.Module):
         A query's own scale stands above and below the line, so it is left out.
         """
         if self.score.whole:
-            features, logs = self.score.features_among(self._wide(t), side, axis.valid), None
+            features, logs = self.score.features_among(t, side, axis.valid), None
         else:
-            features, logs = self.score.features(self._wide(t), side)
+            features, logs = self.score.features(t, side)
         logs = logs if side == "key" else None
         if side == "key" and axis.valid is not None:
             features = features * axis.valid[..., None, None]
             logs = None if logs is None else logs.masked_fill(~axis.valid[..., None], -torch.inf)
         return Features(self.position.turn(features, axis.positions(t.device), side), features), logs
-
-    @staticmethod
-    def _wide(t: Tensor) -> Tensor:
-        return t.to(torch.promote_types(t.dtype, torch.float32))

@@ -105,7 +105,7 @@ class Term(ABC):
         """The addition to the logits of one tile.
 
         Args:
-            q: (t n h d) raw queries of the tile, before `turn` (t: batch times tiles).
+            q: (t n h d) raw queries of the tile, before `turn` (t: batch times tiles), in single precision at least.
             labels: broadcastable to (t 1 n m); to (t h n m) where contents choose, for terms that stand `anywhere`.
 
         Returns:
