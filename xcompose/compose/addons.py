@@ -118,12 +118,20 @@ class TrainingAddon(nn.Module, ABC):
             PartError: the model or the task does not fit.
         """
 
+    def facts(self) -> Mapping[str, str]:
+        """What a run depends on beside its spec and its data, by name, once it has begun: a run goes on with the same
+        facts only."""
+        return {}
+
     def loss(self, batch: Mapping[str, Tensor], compute: Callable[[], Loss]) -> Loss:
         """The loss of one step.
 
         Args:
             batch: what the task reads.
             compute: gives the loss of the task, and of the add-ons listed before this one. Call it once.
+
+        Raises:
+            PartError: models or data do not fit. It is asked for one item, without gradients, before a run begins.
         """
         return compute()
 

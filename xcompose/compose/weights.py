@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import attrs
 import safetensors
 import safetensors.torch
 import torch
@@ -168,7 +169,8 @@ def _origin(model: nn.Module) -> dict[str, str]:
     """The frozen spec of a composed model, so that a file of weights says what it belongs to."""
     if not isinstance(model, Model) or model.spec is None:
         return {}
-    return {"spec": freeze(model.spec), "name": model.spec.name}
+    alone = {key: value for key, value in model.spec.train.items() if key != "addons"}  # they may name other files
+    return {"spec": freeze(attrs.evolve(model.spec, train=alone)), "name": model.spec.name}
 
 
 def _once(model: nn.Module) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """The folder of a run, and files that are either wholly written or not at all.
 
-spec.xc.yaml        what was built and how it was trained, with every default
+spec.xc.yaml        what was built and how it was trained, with every default; beside it the specs that it names
 plugins.json        versions
 run.json            the data, and what else is needed to go on
 checkpoints/        last.ckpt
@@ -89,7 +89,7 @@ class RunFolder:
             more = "" if finished else "--resume goes on with it, "
             fix = f"{more}--overwrite starts afresh, --run chooses another folder"
             raise SpecError(self._refusal(what, fix))
-        for file in self._files():
+        for file in (*self._others(), *self._files()):
             file.unlink(missing_ok=True)
         self._sweep()
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -97,6 +97,11 @@ class RunFolder:
     def _files(self) -> tuple[Path, ...]:
         own = (self.spec, self.plugins, self.facts, self.checkpoint, self.metrics, self.weights, self.result)
         return (*own, *self.plots)
+
+    def _others(self) -> list[Path]:
+        """The specs that the run's own one names."""
+        names = json.loads(self.facts.read_text()).get("specs", []) if self.facts.exists() else []
+        return [self.path / Path(name).name for name in names]
 
     def reopen(self) -> Mapping[str, Any]:
         """The facts of a run that is to go on.

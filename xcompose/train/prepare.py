@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import attrs
-import torch
-from torch.utils.data import default_collate
 
 from xcompose.compose.addons import Given, Lesson, TrainingAddon
 from xcompose.compose.build import build_model
@@ -18,11 +16,13 @@ from xcompose.compose.objectives import part_builder
 from xcompose.compose.tasks import Task
 from xcompose.diagnostics import Diagnostic, PartError, SpecError
 from xcompose.registry import Registry, load
-from xcompose.spec import freeze, train_settings
 from xcompose.spec import load as load_spec
+from xcompose.spec import train_settings
 from xcompose.spec.model import Node, Spec
-from xcompose.train.learner import Work, random_state, restore_random
+from xcompose.train.kept import Kept, kept
+from xcompose.train.learner import Work
 from xcompose.train.settings import Settings
+from xcompose.train.trial import located, tried
 
 
 @attrs.frozen
@@ -30,8 +30,8 @@ class Prepared:
     """What a run works with."""
 
     work: Work
-    frozen: str
-    """The spec with every default, as text."""
+    kept: Kept
+    """The spec with every default, as text, and those that it names."""
     registry: Registry
 
 
@@ -72,25 +72,24 @@ def prepare(
     try:
         splits = task.splits(data, settings.length, settings.seed)
     except PartError as error:
-        raise SpecError(_located(error, task_node, spec.name)) from error
+        raise SpecError(located(error, task_node, spec.name)) from error
     work = Work(
         model=model, task=task, splits=splits, optimizer=part(how["optimizer"]),
         schedule=part(how["schedule"]), settings=settings, addons=addons,
     )  # fmt: skip
-    metrics = _try(model, task, splits.valid, task_node, spec.name)
-    _refuse_unknown_goals(settings, metrics)
-    return Prepared(work, freeze(attrs.evolve(spec, train=how)), registry)
+    _refuse_unknown_goals(settings, tried(work, task_node, how["addons"], spec.name))
+    return Prepared(work, kept(spec, how, registry), registry)
 
 
 def _begun(node: Node, part: Callable[[Node], Any], lesson: Lesson, registry: Registry, spec: str) -> TrainingAddon:
     if registry.component(node.kind, node.name).facts.get("stage", "model") != "train":
         error = PartError(f"'{node.name}' changes the model, not its training", fixes=("move it to addons",))
-        raise SpecError(_located(error, node, spec))
+        raise SpecError(located(error, node, spec))
     addon: TrainingAddon = part(node)
     try:
         addon.begin(lesson)
     except PartError as error:
-        raise SpecError(_located(error, node, spec)) from error
+        raise SpecError(located(error, node, spec)) from error
     return addon
 
 
@@ -121,34 +120,6 @@ def _refuse(spec: Spec, what: str, fix: str) -> NoReturn:
     raise SpecError(
         Diagnostic("XC030", f"'{spec.name}' has {what} to train", fixes=(fix,), spec=spec.name, stage="train")
     )
-
-
-def _try(model: Model, task: Task, data: Any, node: Node, spec: str) -> list[str]:
-    """Ask the task for the loss of one item, so that what does not fit is refused before a run begins.
-
-    Returns:
-        The names of the metrics.
-    """
-    before = random_state()
-    model.eval()
-    try:
-        with torch.no_grad():
-            _, metrics = task.loss(model, default_collate([data[0]]))
-    except ValueError as error:
-        unfit = PartError(f"task '{node.name}' and this model do not fit: {error}")
-        known = error if isinstance(error, PartError) else unfit
-        raise SpecError(_located(known, node, spec)) from error
-    finally:
-        model.train()
-        restore_random(before)
-    return ["loss", *metrics]
-
-
-def _located(error: PartError, node: Node, spec: str) -> Diagnostic:
-    return Diagnostic(
-        error.code, error.message, span=node.span, label=error.label, fixes=error.fixes, path=node.path, stage="train",
-        spec=spec,
-    )  # fmt: skip
 
 
 def _refuse_unknown_goals(settings: Settings, metrics: list[str]) -> None:

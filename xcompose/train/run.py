@@ -18,6 +18,7 @@ import attrs
 from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.train.folder import RunFolder, read_metrics, write_atomically
 from xcompose.train.progress import Bar, Display, Judge, Silent
+from xcompose.train.same import begun, given_again, refuse_another
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -118,14 +119,16 @@ def train(
     if resume:
         facts = run.reopen()
         data = Path(facts["data"]) if data is None and facts["data"] else data
+        given = given_again(given, facts)
     prepared = prepare(spec, data, registry, given=given, base=base)
     if resume:
-        _same_run(run, facts, prepared.frozen, digest(prepared.work))
+        refuse_another(run, facts, prepared, digest(prepared.work))
     else:
         run.start(overwrite=overwrite)
-        write_atomically(run.spec, prepared.frozen.encode())
+        for name, text in {**prepared.kept.others, run.spec.name: prepared.kept.text}.items():
+            write_atomically(run.path / name, text.encode())
         run.write_json(run.plugins, versions(prepared.registry))
-        run.write_json(run.facts, {"data": str(data.resolve()) if data else None, "digest": digest(prepared.work)})
+        run.write_json(run.facts, begun(data, digest(prepared.work), given, prepared))
     task = prepared.work.task
     if display is None:
         display = Bar(console, task.metric, task.unit) if console is not None else Silent()
@@ -163,20 +166,6 @@ def digest(work: Work) -> str:
         for name, value in sorted(some[index].items()):
             seen.update(name.encode() + value.numpy().tobytes())
     return seen.hexdigest()[:16]
-
-
-def _same_run(run: RunFolder, facts: Mapping[str, Any], frozen: str, data: str) -> None:
-    changed = [
-        what for what, same in (("spec", run.spec.read_text() == frozen), ("data", facts["digest"] == data)) if not same
-    ]
-    if changed:
-        what = " and the ".join(changed)
-        raise SpecError(
-            Diagnostic(
-                "XC087", f"'{run.path}' cannot go on: the {what} changed since it began",
-                fixes=(f"go on with '{run.spec}' and the same data, or start afresh with --overwrite",), stage="train",
-            )
-        )  # fmt: skip
 
 
 def versions(registry: Registry) -> dict[str, Any]:
