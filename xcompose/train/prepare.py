@@ -34,6 +34,11 @@ class Prepared:
     """The spec with every default, as text, and those that it names."""
     registry: Registry
 
+    @property
+    def frozen(self) -> str:
+        """The spec with every default, as text."""
+        return self.kept.text
+
 
 def prepare(
     spec: Spec, data: Path | None, registry: Registry | None = None, *, given: Given | None = None,
