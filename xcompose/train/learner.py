@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -131,21 +132,30 @@ class Learner(LightningModule):
 
     def evaluate(self) -> dict[str, float]:
         """Loss and metrics on what was held out, means over the batches. Leaves the random state as it was."""
-        before, training = random_state(), self.model.training
-        self.model.eval()
         sums: dict[str, float] = {}
         count = 0
-        with torch.no_grad():
+        with self.at_rest():
             for batch in self.held_out():
-                loss, metrics = self.work.task.loss(self.model, self._on_device(batch))
+                loss, metrics = self.work.task.loss(self.model, self.on_device(batch))
                 for name, value in {"loss": loss, **metrics}.items():
                     sums[name] = sums.get(name, 0.0) + float(value)
                 count += 1
-        self.model.train(training)
-        restore_random(before)
         return {name: total / count for name, total in sums.items()}
 
-    def _on_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """In evaluation and without gradients; mode and random state are as before behind it."""
+        before, training = random_state(), self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.model.train(training)
+            restore_random(before)
+
+    def on_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A batch where the model is."""
         return {name: value.to(self.device) for name, value in batch.items()}
 
     # What a checkpoint holds beside weights, optimizer, loops and the place in the data ---------------------------
