@@ -39,6 +39,7 @@ def add_commands() -> None:
         list_,
         new,
         quickstart,
+        search,
         show,
         train,
         why,
@@ -47,7 +48,7 @@ def add_commands() -> None:
     groups = {
         "Write": {"new": new, "list": list_, "show": show, "explain": explain, "why": why, "freeze": freeze},
         "Prove": {"check": check, "build": build, "cost": cost, "draw": draw, "bench": bench},
-        "Run": {"train": train, "generate": generate, "compare": compare, "quickstart": quickstart},
+        "Run": {"train": train, "generate": generate, "compare": compare, "search": search, "quickstart": quickstart},
     }
     for title, commands in groups.items():
         for name, module in commands.items():

@@ -51,6 +51,8 @@ class Ground:
     judge: Judge = _never
     shares: Sequence[float] = ()
     """Shares of a budget at which a trial is judged."""
+    accelerator: str = "auto"
+    """What to train on, as Lightning calls it."""
 
     def resolve(self, chosen: Mapping[str, str]) -> Spec:
         """The spec with these choices.

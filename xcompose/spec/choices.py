@@ -14,6 +14,7 @@ from xcompose.spec.lists import items
 from xcompose.spec.merge import Stack, heads, lookups
 from xcompose.spec.paths import Nowhere, walk
 from xcompose.spec.resolver import Place
+from xcompose.spec.settings import KEYS
 
 if TYPE_CHECKING:
     from xcompose.spec.resolver import Resolver
@@ -45,7 +46,7 @@ def choices(resolver: Resolver, stack: Stack) -> dict[str, tuple[str, ...]]:
 
 def _value(resolver: Resolver, path: str, item: Stack) -> str:
     names = path.split(".")
-    here = walk(resolver, names if names[0] in resolver.sections else ["model", *names])
+    here = walk(resolver, names if names[0] in KEYS else ["model", *names])
     if here.place is not None:
         resolver.typed(here.place, [*item, *here.stack])
     return spelled(item[0].value)

@@ -66,20 +66,21 @@ def as_data(spec: Spec, folder: str | os.PathLike[str] | None = None, *, short: 
 
 def fingerprint(spec: Spec) -> str:
     """What the model is: 64 hexadecimal digits of its model and addons after resolution, wherever they are written."""
-    data = [_identity(spec.model), [_identity(addon) for addon in spec.addons]]
+    data = [identity(spec.model), [identity(addon) for addon in spec.addons]]
     return hashlib.sha256(json.dumps(data, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
-def _identity(value: Any) -> Any:
+def identity(value: Any) -> Any:
+    """What a value means, as plain data: equal for equal meanings, wherever they are written."""
     match value:
         case Node(kind=kind, name=name, options=options):
-            return {"is": [kind, name], **{key: _identity(item) for key, item in options.items()}}
+            return {"is": [kind, name], **{key: identity(item) for key, item in options.items()}}
         case Layer(options=options) | Section(options=options):
-            return {key: _identity(item) for key, item in options.items()}
+            return {key: identity(item) for key, item in options.items()}
         case Mapping():
-            return {key: _identity(item) for key, item in value.items()}
+            return {key: identity(item) for key, item in value.items()}
         case list() | tuple():
-            return [_identity(item) for item in value]
+            return [identity(item) for item in value]
         case SpecName():
             return os.path.basename(value)
     return value if isinstance(value, bool | int | float | str | None) else str(value)

@@ -1,0 +1,163 @@
+"""The folder of a search, with the store of its trials.
+
+search.db           every trial that is over: an optuna study in one sqlite file
+sampler.json        what chooses: the strategy with its options, and the seed. It has no state beside the store
+facts.json          what the search is about, and how long it took so far
+trials/             a folder for each trial that was measured
+strategy/           what the strategy keeps
+search.json         the result
+pareto.html         the same to look at
+winner-1.xc.yaml    a spec for each winner
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from xcompose.compose.addons import extra
+from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.search.trial import Aim, Trial
+from xcompose.train.folder import write_atomically
+
+ATTRIBUTE = "xcompose"
+OPTUNA = {"done": "COMPLETE", "same": "COMPLETE", "failed": "FAIL"}
+"""How optuna calls what became of a trial; the others are pruned."""
+
+
+@attrs.frozen
+class SearchFolder:
+    """Where each file of a search lies."""
+
+    path: Path
+
+    @property
+    def store(self) -> Path:
+        return self.path / "search.db"
+
+    @property
+    def sampler(self) -> Path:
+        return self.path / "sampler.json"
+
+    @property
+    def facts(self) -> Path:
+        return self.path / "facts.json"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "search.json"
+
+    @property
+    def page(self) -> Path:
+        return self.path / "pareto.html"
+
+    @property
+    def strategy(self) -> Path:
+        return self.path / "strategy"
+
+    def trial(self, number: int) -> Path:
+        return self.path / "trials" / f"{number:04}"
+
+    def winner(self, place: int) -> Path:
+        return self.path / f"winner-{place}.xc.yaml"
+
+    def start(self, *, overwrite: bool) -> None:
+        """Make the folder ready for a new search.
+
+        Raises:
+            SpecError: it holds a search already and is not to be overwritten, or holds something else (XC087).
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise SpecError(self._refusal("is a file", "choose another folder with --out"))
+        held = sorted(p.name for p in self.path.iterdir()) if self.path.exists() else []
+        if held and not self.facts.exists():
+            raise SpecError(self._refusal(f"holds other files: {held[0]}", "choose another folder with --out"))
+        if held and not overwrite:
+            fix = "--resume goes on with it, --overwrite starts afresh, --out chooses another folder"
+            raise SpecError(self._refusal("holds a search", fix))
+        for file in (self.store, self.sampler, self.result, self.page, *self.path.glob("winner-*.xc.yaml")):
+            file.unlink(missing_ok=True)
+        for folder in (self.path / "trials", self.strategy):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def reopen(self) -> Mapping[str, Any]:
+        """The facts of a search that is to go on.
+
+        Raises:
+            SpecError: there is none (XC087).
+        """
+        if not (self.facts.exists() and self.sampler.exists()):
+            raise SpecError(self._refusal("holds no search", "start one without --resume"))
+        return json.loads(self.facts.read_text())
+
+    def refuse_change(self, what: Sequence[str]) -> None:
+        """Refuse to go on where something is not as it was.
+
+        Raises:
+            SpecError: there is anything in the list (XC087).
+        """
+        if what:
+            changed = " and ".join(what)
+            fix = "go on with the spec and the data as they were, or start afresh with --overwrite"
+            raise SpecError(self._refusal(f"cannot go on: the {changed} changed since the search began", fix))
+
+    def _refusal(self, what: str, fix: str) -> Diagnostic:
+        return Diagnostic("XC087", f"'{self.path}' {what}", fixes=(fix,), stage="search")
+
+    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write a JSON file for humans, too."""
+        write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def seed_of(seed: int, number: int) -> int:
+    """The seed of the sampler that makes one trial."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
+
+
+class Store:
+    """The trials of a search, on disk and in memory.
+
+    What chooses looks at the copy in memory. A trial that is over goes to disk in one transaction, so a search that is
+    killed finds there the trials that were over, each of them whole, and nothing else.
+    """
+
+    def __init__(self, folder: SearchFolder, choices: Mapping[str, Sequence[str]], aims: Sequence[Aim]):
+        self._optuna = extra("optuna", "search")
+        self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
+        self.aims = aims
+        category = self._optuna.distributions.CategoricalDistribution
+        self._choices = {path: category(tuple(values)) for path, values in choices.items()}
+        directions = ["maximize" if aim.larger else "minimize" for aim in aims]
+        self._disk = self._optuna.create_study(
+            study_name="search", storage=f"sqlite:///{folder.store}", directions=directions, load_if_exists=True
+        )
+        self._memory = self._optuna.create_study(directions=directions)
+        self.trials: list[Trial] = []
+        for kept in self._disk.get_trials(deepcopy=False):
+            self._memory.add_trial(kept)
+            self.trials.append(Trial.of_json(kept.user_attrs[ATTRIBUTE]))
+
+    def ask(self, sampler: Any, fixed: Mapping[str, str] | None = None) -> Any:
+        """A new trial of optuna's, its choices made by a sampler or given."""
+        self._memory.sampler = sampler
+        if fixed is not None:
+            self._memory.enqueue_trial(dict(fixed))
+        return self._memory.ask(self._choices)
+
+    def tell(self, asked: Any, trial: Trial) -> None:
+        """Write down what became of a trial."""
+        state = self._optuna.trial.TrialState[OPTUNA.get(trial.state, "PRUNED")]
+        complete = state.name == "COMPLETE"
+        for bound, excess in trial.violations.items():
+            asked.set_constraint(bound, excess)
+        asked.set_user_attr(ATTRIBUTE, trial.as_json())
+        self._memory.tell(asked, [trial.figures[aim.name] for aim in self.aims] if complete else None, state)
+        self._disk.add_trial(self._memory.get_trials(deepcopy=False)[asked.number])
+        self.trials.append(trial)
