@@ -28,7 +28,7 @@ def cases(tool: ModuleType) -> list[tuple[str, str, str]]:
 
 
 def test_every_add_on_of_a_model_is_there(tool):
-    listed = {re.match(r"[\w-]+", text)[0] for text in tool.ADDONS.values()}  # type: ignore[index]
+    listed = {re.match(r"[\w-]+", text)[0] for texts in tool.ADDONS.values() for text in texts}  # type: ignore[index]
     there = {
         name for kind, name in registry.load().by_name
         if kind == "addon" and registry.load().component(kind, name).facts.get("stage", "model") == "model"

@@ -31,8 +31,24 @@ from xcompose.verify.runner import check_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, FIGURES = ROOT / "docs" / "addons" / "matrix.md", ROOT / "docs" / "addons" / "matrix.json"
-ADDONS = {"share": "share(all)", "adapter": "adapter(3)"}
+ADDONS = {
+    "share": ("share(all)",),
+    "share ffn": ("share(ffn)",),
+    "int8": ("quantize(int8)",),
+    "dynamic": ("quantize(int8-dynamic)",),
+    "int4": ("quantize(int4, group=8)",),
+    "aware": ("quantize(int8, aware=true)",),
+    "adapter": ("adapter(3)",),
+    "parallel": ("adapter(3, style=parallel, name=parallel)",),
+    "lora": ("lora(3)",),
+    "dora": ("lora(3, dora=true, name=dora)",),
+    "merged": ("lora(3, merge=true, name=merged)",),
+    "ia3": ("ia3",),
+    "fusion": ("adapter(3, name=one)", "adapter(3, name=two)", "fusion(one, two)"),
+}
 """What the page calls an add-on, and how a spec writes it."""
+ALONE = "nothing"
+"""What stands before an add-on that is alone."""
 MECHANISMS = {
     "pattern": "attention(pattern=window(3) | global(1))",
     "kernel": "attention(score=linear)",
@@ -60,8 +76,8 @@ def spec_of(mechanism: str, addons: Sequence[str]) -> dict:
 
 
 def pairs() -> Iterator[tuple[str, str]]:
-    """Every add-on behind every add-on, itself too."""
-    return itertools.product(ADDONS, ADDONS)
+    """Every add-on behind every add-on, itself too, and alone."""
+    return itertools.product((ALONE, *ADDONS), ADDONS)
 
 
 def refused(mechanism: str, first: str, then: str) -> Outcome | None:
@@ -76,7 +92,12 @@ def refused(mechanism: str, first: str, then: str) -> Outcome | None:
 
 def read(mechanism: str, *names: str) -> Spec:
     """The resolved spec of these add-ons on a mechanism."""
-    return xc.read(spec_of(mechanism, [ADDONS[name] for name in names]))
+    return xc.read(spec_of(mechanism, written_as(names)))
+
+
+def written_as(names: Sequence[str]) -> list[str]:
+    """Add-ons as a spec lists them."""
+    return [one for name in names if name != ALONE for one in ADDONS[name]]
 
 
 def outcome(mechanism: str, first: str, then: str) -> Outcome:
@@ -98,9 +119,9 @@ def certified(mechanism: str, *names: str) -> None:
     """Every stage of `check`, without a finding."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pair.xc.yaml"
-        file.write_text(json.dumps(spec_of(mechanism, [ADDONS[name] for name in names])))
+        file.write_text(json.dumps(spec_of(mechanism, written_as(names))))
         report = check_spec(str(file))
-    assert not report.findings, f"{names} on {mechanism}: {[str(f) for f in report.findings]}"
+    assert not report.findings, "; ".join(f"{f.message}: {f.label}" for f in report.findings)
     assert all(stage.status == "passed" for stage in report.stages), f"{names} on {mechanism}"
 
 
@@ -168,9 +189,10 @@ def page(found: dict[str, Outcome]) -> str:
         "| first, then | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1),
     ]  # fmt: skip
     reasons: dict[str, int] = {}
-    for first in names:
+    for first in (ALONE, *names):
         cells = [cell([found[key(m, first, then)] for m in MECHANISMS], reasons) for then in names]
-        lines.append(f"| `{ADDONS[first]}` | " + " | ".join(cells) + " |")
+        title = f"{first}: `{', '.join(ADDONS[first])}`" if first in ADDONS else first
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
     lines += ["", "## Reasons", "", *[f"{number}. {reason}" for reason, number in reasons.items()], ""]
     return "\n".join(lines)
 
