@@ -21,7 +21,7 @@ MECHANISMS = ("pattern", "score", "memory", "recurrence", "position", "mixer", "
 WORDS_OF_THE_LANGUAGE = {
     "union", "intersection", "difference",  # what | & - stand for
     "none", "all", "heads", "learned", "random", "linear", "sum", "global", "blocks", "dense", "segments", "window",
-    "gate", "parallel", "chain", "attention", "single", "rows", "prefix",
+    "gate", "parallel", "chain", "attention", "single", "rows", "prefix", "adapter",
     "summary",
 }  # fmt: skip
 """Component names that are ordinary words, too. The core may use the word, which the import rule keeps harmless."""

@@ -42,6 +42,9 @@ def run(
     base: Annotated[
         Path | None, typer.Option(help="weights to begin with, or a run's folder: the model without its adapters")
     ] = None,
+    adapter: Annotated[
+        list[Path] | None, typer.Option(help="a file of an adapter to begin with; may be given several times")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="go on with a run that was stopped, exactly where it was")] = False,
     overwrite: Annotated[bool, typer.Option(help="start afresh where there is a run already")] = False,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
@@ -52,6 +55,7 @@ def run(
     from xcompose.allocator import keep_memory
     from xcompose.compose.addons import Given
     from xcompose.spec import load, train_settings
+    from xcompose.train.before import table
     from xcompose.train.run import train, weights_in
 
     refuse_accelerator(accelerator)
@@ -76,6 +80,7 @@ def run(
         accelerator=accelerator,
         given=Given(teacher=weights_in(teacher)),
         base=weights_in(base),
+        adapters=tuple(adapter or ()),
     )
     if format is Format.json:
         print_json(result.as_json())
@@ -86,6 +91,10 @@ def run(
             f"\n{result.metric.replace('_', ' ')}: {result.valid[result.metric]:.3f} on held-out data", markup=False
         )
         prompt = ' --source "..."' if result.reads_source else ' --prompt "def "' if result.unit == "bytes" else ""
+        if result.before and result.after:
+            console.print(
+                "\n".join(table(result.before, result.after, result.metric, result.unit)), markup=False, highlight=False
+            )
         then = f"; next:  xcompose generate {result.folder}{prompt}" if result.generates else ""
         console.print(f"written to {result.folder}{then}", markup=False)
     if result.missed:

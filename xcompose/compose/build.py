@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def build_model(
     registry: Registry | None = None,
     training: bool = False,
     base: Path | None = None,
+    adapters: Sequence[Path] = (),
 ) -> Model:
     """Build the model of a spec.
 
@@ -43,6 +45,7 @@ def build_model(
         registry: where components are looked up; None is everything installed.
         training: whether the model gets the form in which it is trained; `finish_model` makes of it what the spec says.
         base: weights of the same model without the add-ons that store weights or stand beside them.
+        adapters: files of adapters of this model, read when it stands.
 
     Raises:
         SpecError: parts that refuse each other, all at once; a model that does not fit in memory; or weights that are
@@ -53,6 +56,8 @@ def build_model(
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(seed)
         model = _assemble(spec, registry or load(), Form(training, base, dtype))
+    for path in adapters:
+        load_adapter(model, path)
     return model.to(device=device or torch.get_default_device())
 
 
@@ -157,6 +162,13 @@ def _change(model: Model, composer: Composer, form: Form) -> None:
     if not based:
         load_base(model, form.base)
     model.unfinished = tuple(unfinished)
+
+
+def load_adapter(model: Model, path: Path) -> None:
+    """Read the weights of an adapter."""
+    from xcompose.compose import adapter_files
+
+    adapter_files.load_adapter(model, path)
 
 
 def load_base(model: Model, path: Path | None) -> None:

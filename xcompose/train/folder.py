@@ -7,6 +7,7 @@ checkpoints/        last.ckpt
 metrics.csv         one line a step
 loss.svg, loss.png  the same, drawn
 model.safetensors   the weights at the end
+adapters/           those of each adapter alone, NAME.safetensors
 result.json         how it ended; a run that has it is finished
 """
 
@@ -65,6 +66,10 @@ class RunFolder:
         return self.path / "model.safetensors"
 
     @property
+    def adapters(self) -> Path:
+        return self.path / "adapters"
+
+    @property
     def result(self) -> Path:
         return self.path / "result.json"
 
@@ -96,7 +101,7 @@ class RunFolder:
 
     def _files(self) -> tuple[Path, ...]:
         own = (self.spec, self.plugins, self.facts, self.checkpoint, self.metrics, self.weights, self.result)
-        return (*own, *self.plots)
+        return (*own, *self.plots, *self.adapters.glob("*.safetensors"))
 
     def _others(self) -> list[Path]:
         """The specs that the run's own one names."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,7 +42,7 @@ class Prepared:
 
 def prepare(
     spec: Spec, data: Path | None, registry: Registry | None = None, *, given: Given | None = None,
-    base: Path | None = None,
+    base: Path | None = None, adapters: Sequence[Path] = (),
 ) -> Prepared:  # fmt: skip
     """Build the model and the task of a spec, and read the data.
 
@@ -52,6 +52,7 @@ def prepare(
         registry: where components are looked up; None is everything installed.
         given: to the add-ons of training.
         base: weights to begin with, as `build_model` takes them.
+        adapters: files of adapters to begin with, as `build_model` takes them.
 
     Raises:
         SpecError: the spec has no model or no task, they do not fit each other, or the data cannot be used.
@@ -67,7 +68,7 @@ def prepare(
                 fixes=("a number of steps, epochs or tokens, or a time: 2min",), stage="train",
             )
         )  # fmt: skip
-    model = build_model(spec, seed=settings.seed, registry=registry, training=True, base=base)
+    model = build_model(spec, seed=settings.seed, registry=registry, training=True, base=base, adapters=adapters)
     for stack in model.stacks().values():
         stack.recompute = settings.recompute
     part = part_builder(model, registry, spec.name)

@@ -8,7 +8,7 @@ import logging
 import platform
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.train.beside import changed_base, hash_of_base, kept_base, write_adapters
 from xcompose.train.folder import RunFolder, read_metrics, write_atomically
 from xcompose.train.progress import Bar, Display, Judge, Silent
 from xcompose.train.same import begun, given_again, refuse_another
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from xcompose.compose.model import Model
     from xcompose.registry import Registry
     from xcompose.spec.model import Expectation, Spec
+    from xcompose.train.before import Standing
     from xcompose.train.learner import Learner, Work
 
 NEEDED = ("lightning", "torchdata", "matplotlib")
@@ -61,8 +63,14 @@ class RunResult:
     """Loss and metrics on held-out data at the end; of an interrupted run, the newest there are, if any."""
     train: Mapping[str, float]
     """Loss and metrics of the last step."""
-    before: Mapping[str, float] | None = None
-    """The same in the form that was trained, where add-ons had something left to do behind it."""
+    before: Standing | None = None
+    """The model in the form that was trained, where add-ons had something left to do behind it."""
+    after: Standing | None = None
+    """The model as it is written, where it was trained in another form."""
+    base: Mapping[str, str] | None = None
+    """Where a base was frozen: its hash `before` training and `after`."""
+    adapters: Sequence[str] = attrs.field(factory=list)
+    """The names of the adapters that were written to files of their own."""
     interrupted: bool = False
     missed: tuple[Diagnostic, ...] = ()
     """Goals that were not reached."""
@@ -87,6 +95,7 @@ def train(
     precision: str = "32-true",
     given: Given | None = None,
     base: Path | None = None,
+    adapters: Sequence[Path] = (),
     display: Display | None = None,
     judge: Judge | None = None,
 ) -> RunResult:
@@ -106,6 +115,7 @@ def train(
         precision: as Lightning calls it: `32-true`, `bf16-mixed`.
         given: to the add-ons of training: the weights of a teacher.
         base: weights to begin with, those of the model without what is stored or trained beside them.
+        adapters: files of adapters of the model to begin with, read behind the base.
         display: shows progress in place of the console's bar.
         judge: looks at the run on its way, and may end it; then it counts as interrupted.
 
@@ -120,7 +130,7 @@ def train(
         facts = run.reopen()
         data = Path(facts["data"]) if data is None and facts["data"] else data
         given = given_again(given, facts)
-    prepared = prepare(spec, data, registry, given=given, base=base)
+    prepared = prepare(spec, data, registry, given=given, base=base, adapters=adapters)
     if resume:
         refuse_another(run, facts, prepared, digest(prepared.work))
     else:
@@ -128,7 +138,8 @@ def train(
         for name, text in {**prepared.kept.others, run.spec.name: prepared.kept.text}.items():
             write_atomically(run.path / name, text.encode())
         run.write_json(run.plugins, versions(prepared.registry))
-        run.write_json(run.facts, begun(data, digest(prepared.work), given, prepared))
+        facts = begun(data, digest(prepared.work), given, prepared)
+        run.write_json(run.facts, facts | hash_of_base(prepared.work.model))
     task = prepared.work.task
     if display is None:
         display = Bar(console, task.metric, task.unit) if console is not None else Silent()
@@ -182,6 +193,7 @@ def fit(
 ) -> RunResult:  # fmt: skip
     """Train until the budget is used up or Ctrl-C is pressed, from the run's checkpoint if it has one."""
     from xcompose.compose.build import finish_model
+    from xcompose.train.before import standing
     from xcompose.train.learner import Learner
     from xcompose.train.watch import Watch, interruptible
 
@@ -198,12 +210,16 @@ def fit(
                 watch.evaluate(learner, trainer.global_step)
         finally:
             display.stop()
-    before, valid = None, watch.valid
+    forms, valid = None, watch.valid
+    kept = kept_base(work.model, run) if over else None
+    adapters = write_adapters(work.model, run) if over else []
     if over and getattr(work.model, "unfinished", ()):
-        before = valid
+        before = standing(learner, valid)
         finish_model(work.model)  # type: ignore[arg-type]
         valid = learner.evaluate()
-    result = _result(name, learner, run, trainer.global_step, valid, interrupted=not over, before=before)
+        forms = before, standing(learner, valid)
+    result = _result(name, learner, run, trainer.global_step, valid, interrupted=not over, forms=forms)
+    result = attrs.evolve(result, base=kept, adapters=adapters, missed=(*result.missed, *changed_base(kept)))
     if over:
         finish(run, work, result)
     return result
@@ -253,17 +269,18 @@ def _alone() -> Iterator[None]:
 
 def _result(
     name: str, learner: Learner, run: RunFolder, step: int, valid: Mapping[str, float], *, interrupted: bool,
-    before: Mapping[str, float] | None = None,
+    forms: tuple[Standing, Standing] | None = None,
 ) -> RunResult:  # fmt: skip
     from xcompose.compose.model import Model
     from xcompose.decode.generate import refusal
 
     work = learner.work
+    before, after = forms or (None, None)
     return RunResult(
         name=name, folder=run.path, steps=step, tokens=step * work.settings.batch * work.settings.length,
         seconds=round(learner.seconds, 3), parameters=sum(p.numel() for p in work.model.parameters()),
         tokens_per_second=learner.tokens_per_second(), metric=work.task.metric, unit=work.task.unit,
-        valid=dict(valid), before=before, reads_source=getattr(work.model, "reads_source", False),
+        valid=dict(valid), before=before, after=after, reads_source=getattr(work.model, "reads_source", False),
         generates=isinstance(work.model, Model) and not refusal(work.model),
         train={k: v for k, v in learner.last.items() if k != "lr"}, interrupted=interrupted,
         missed=() if interrupted else missed_goals(work.settings.goal, valid),
