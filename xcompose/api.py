@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from xcompose.compose.addons import TrainingAddon as TrainingAddon
     from xcompose.compose.addons import extra as extra
     from xcompose.compose.blockwise import BlockMemory as BlockMemory
+    from xcompose.compose.blockwise import in_blocks as in_blocks
     from xcompose.compose.blockwise import with_null as with_null
     from xcompose.compose.carried import CarriedRows as CarriedRows
     from xcompose.compose.combine import SideBySide as SideBySide
@@ -203,10 +204,16 @@ if TYPE_CHECKING:
     from xcompose.decode.pack import fill_rows as fill_rows
     from xcompose.decode.pack import pack as pack
     from xcompose.decode.pack import take_rows as take_rows
+    from xcompose.search.dominance import front as front
     from xcompose.search.ground import Ground as Ground
+    from xcompose.search.predictor import LatencyPredictor as LatencyPredictor
+    from xcompose.search.predictor import measured_latencies as measured_latencies
+    from xcompose.search.predictor import rank_correlation as rank_correlation
     from xcompose.search.strategy import Candidate as Candidate
     from xcompose.search.strategy import Hopeless as Hopeless
     from xcompose.search.strategy import Strategy as Strategy
+    from xcompose.search.supertrain import TrainedSuper as TrainedSuper
+    from xcompose.search.supertrain import trained_super as trained_super
     from xcompose.train.corpus import ByteCorpus as ByteCorpus
     from xcompose.train.corpus import read_corpus as read_corpus
     from xcompose.train.corpus import unigram_bits as unigram_bits
@@ -259,7 +266,7 @@ _LAZY = {
     "xcompose.compose.sharing": ("LayerPart", "called", "share_layers", "stacks_named"),
     "xcompose.compose.sites": ("Site", "everywhere", "put", "sites", "unseen"),
     "xcompose.compose.quantized": ("Quantized", "Rounding", "Scheme", "choosing"),
-    "xcompose.compose.blockwise": ("BlockMemory", "with_null"),
+    "xcompose.compose.blockwise": ("BlockMemory", "in_blocks", "with_null"),
     "xcompose.compose.carried": ("CarriedRows",),
     "xcompose.compose.vocabulary": ("TokenClusters",),
     "xcompose.compose.combine": ("SideBySide", "numbered"),
@@ -280,8 +287,11 @@ _LAZY = {
         "Batch", "OptimizerFactory", "ScheduleFunction", "Shown", "Splits", "Task", "check_logits",
         "check_vocabulary", "check_whole_image", "grid_of_images", "loss_of_labels",
     ),
+    "xcompose.search.dominance": ("front",),
     "xcompose.search.ground": ("Ground",),
+    "xcompose.search.predictor": ("LatencyPredictor", "measured_latencies", "rank_correlation"),
     "xcompose.search.strategy": ("Candidate", "Hopeless", "Strategy"),
+    "xcompose.search.supertrain": ("TrainedSuper", "trained_super"),
     "xcompose.train.corpus": ("ByteCorpus", "read_corpus", "unigram_bits"),
     "xcompose.train.images": ("ImageCorpus", "as_images", "as_sequences", "read_images"),
     "xcompose.train.png": ("png", "side_by_side"),

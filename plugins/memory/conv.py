@@ -76,7 +76,7 @@ class Conv(BlockMemory):
     def summed(self, blocks: Tensor, name: str, there: Tensor | None) -> Tensor:
         layer: nn.Linear = getattr(self, name)
         if self.groups > 1:
-            weight = rearrange(layer.weight, "(g o) (f i) -> g o f i", g=self.groups, f=self.factor)
+            weight = rearrange(layer.weight.to(blocks.dtype), "(g o) (f i) -> g o f i", g=self.groups, f=self.factor)
             return einsum(blocks, weight, "b m f g i, g o f i -> b m g o") + layer.bias.unflatten(0, (self.groups, -1))
         return layer(blocks.flatten(2)).reshape(*blocks.shape[:2], *blocks.shape[3:])
 

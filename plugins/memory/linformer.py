@@ -104,7 +104,7 @@ class Linformer(Memory):
 
     def _projected(self, along: nn.Linear, t: Tensor) -> Tensor:
         """(b n g d) to (b r g d)."""
-        matrix = along.weight[:, : t.shape[1]]
+        matrix = along.weight[:, : t.shape[1]].to(t.dtype)
         if self.groups == 1:
             return einsum(matrix, t, "r n, b n g d -> b r g d")
         return einsum(matrix.unflatten(0, (self.groups, self.rank)), t, "g r n, b n g d -> b r g d")

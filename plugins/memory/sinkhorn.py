@@ -45,8 +45,11 @@ from xcompose.api import (
     TooLong,
     View,
     append,
+    exact,
     fill_rows,
     hookimpl,
+    in_blocks,
+    island,
     option,
     options,
     pack,
@@ -156,7 +159,8 @@ class Sinkhorn(Sorted):
         k, v = (self.mixed(weights, in_blocks(t, self.block)) for t in (k, v))
         weight = None
         if there is not None:
-            share = einsum(weights, there.to(weights).expand(len(k), -1, -1), "b s i j, b j t -> b s i t")
+            with island(weights):
+                share = einsum(weights, there.to(weights).expand(len(k), -1, -1), "b s i j, b j t -> b s i t")
             share = share / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
             parts = rearrange(torch.where(share > 0, share, 1.0), "b s i t -> b i t s 1")
             k, v = (t / parts.to(t) for t in (k, v))
@@ -241,7 +245,7 @@ class CausalSinkhorn(Sorted):
             after |= {"sorted": self._current(state["sorted"], fresh)} | ({"columns": columns} if self.columns else {})
         if anew:
             return self._slots(fresh["k"], fresh["v"], opened["number"].shape[1]), after, {}
-        found = {name: torch.cat([t, fresh[name]], 1) for name, t in state["sorted"].items()}
+        found = {name: torch.cat([t, fresh[name].to(t.dtype)], 1) for name, t in state["sorted"].items()}
         ends = found["at"] // self.block * self.block
         return Slots(found["k"], found["v"], found["at"], start=0, end=ends), after, {}
 
@@ -290,7 +294,7 @@ class CausalSinkhorn(Sorted):
         b = self.block
         count = (fresh["at"][:, ::b] < NEVER).sum(1, keepdim=True)
         places = count * b + torch.arange(b, device=count.device)
-        return {name: take_rows(torch.cat([t, fresh[name]], 1), places) for name, t in before.items()}
+        return {name: take_rows(torch.cat([t, fresh[name].to(t.dtype)], 1), places) for name, t in before.items()}
 
 
 def balanced(scores: Tensor, rounds: int, columns: bool, there: Tensor | None) -> Tensor:
@@ -334,19 +338,6 @@ def balanced_so_far(scores: Tensor, columns: Tensor, balance: bool, opens: Tenso
 
 def masked(scores: Tensor, none: Tensor | None) -> Tensor:
     return scores if none is None else scores.masked_fill(none, NOTHING)
-
-
-def exact(t: Tensor) -> Tensor:
-    """In single precision at least."""
-    return t.to(torch.promote_types(t.dtype, torch.float32))
-
-
-def in_blocks(t: Tensor, size: int) -> Tensor:
-    """(b n ...) as (b n/size size ...), zeros behind the end."""
-    missing = -t.shape[1] % size
-    if missing:
-        t = torch.cat([t, t.new_zeros(t.shape[0], missing, *t.shape[2:])], 1)
-    return t.unflatten(1, (-1, size))
 
 
 def build(options: SinkhornOptions, context: Context) -> Memory:

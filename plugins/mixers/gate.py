@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from xcompose.api import Axis, Component, Context, Part, PartError, SideBySide, hookimpl, option, options
+from xcompose.api import Axis, Component, Context, Part, PartError, SideBySide, exact, hookimpl, option, options
 
 
 @options
@@ -38,7 +38,7 @@ class Gate(SideBySide):
         self.gate = nn.Linear(context.dim, len(options.of))
 
     def join(self, x: Tensor, mixed: Sequence[Tensor], axis: Axis) -> Tensor:
-        weights = self.gate(x).softmax(-1)
+        weights = exact(self.gate(x)).softmax(-1).to(mixed[0].dtype)
         return sum(weights[..., p, None] * one for p, one in enumerate(mixed))  # type: ignore[return-value]
 
 

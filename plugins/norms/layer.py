@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xcompose.api import Component, Context, Norm, Real, hookimpl, option, options
+from xcompose.api import Component, Context, Norm, Real, exact, hookimpl, option, options
 
 
 @options
@@ -34,7 +34,8 @@ class LayerNorm(Norm):
         self.eps = options.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+        bias = None if self.bias is None else exact(self.bias)
+        return F.layer_norm(exact(x), self.weight.shape, exact(self.weight), bias, self.eps).to(x.dtype)
 
 
 @hookimpl

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xcompose.api import Component, Context, Norm, Real, hookimpl, option, options
+from xcompose.api import Component, Context, Norm, Real, exact, hookimpl, option, options
 
 
 @options
@@ -31,7 +31,7 @@ class RmsNorm(Norm):
         self.eps = options.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return F.rms_norm(exact(x), self.weight.shape, exact(self.weight), self.eps).to(x.dtype)
 
 
 @hookimpl

@@ -29,6 +29,7 @@ from xcompose.api import (
     PartError,
     TokenClusters,
     ToLogits,
+    exact,
     hookimpl,
     option,
     options,
@@ -84,10 +85,10 @@ class Adaptive(Output):
 
     def forward(self, x: Tensor, axis: Axis) -> Tensor:
         head = self._narrow(x, 0)
-        first = torch.cat([self._scores(head, 0), self.gate(head)], -1).log_softmax(-1)
+        first = exact(torch.cat([self._scores(head, 0), self.gate(head)], -1)).log_softmax(-1)
         frequent = self.edges[1]
         rest = [
-            first[..., frequent + s - 1, None] + self._scores(self._narrow(x, s), s).log_softmax(-1)
+            first[..., frequent + s - 1, None] + exact(self._scores(self._narrow(x, s), s)).log_softmax(-1)
             for s in range(1, len(self.edges) - 1)
         ]
         return torch.cat([first[..., :frequent], *rest], -1)

@@ -58,7 +58,9 @@ from xcompose.api import (
     Tiles,
     View,
     drop,
+    exact,
     hookimpl,
+    island,
     kept,
     next_time,
     option,
@@ -233,7 +235,8 @@ class Compressed(Memory):
         found, at_once = [], max(1, SCORES // (x.shape[0] * q.shape[3] * self.length * self.memory))
         for low in range(0, segments - first, at_once):
             asking = q[:, low : low + at_once].transpose(2, 3)
-            logits = asking @ windows[:, low : low + asking.shape[1]] * self.scale
+            with island(asking, windows) as (asks, windows):
+                logits = asks @ windows[:, low : low + asking.shape[1]] * self.scale
             if low == 0:
                 there = torch.arange(self.memory, device=x.device) >= absent
                 logits[:, :1] = logits[:, :1].masked_fill(~there, -torch.inf)
@@ -246,7 +249,7 @@ class Compressed(Memory):
 
         Where queries stand at the same places in all sequences, so do rows; those too far back are not looked at then.
         """
-        q, use = view.queries(view.x), rows.new_zeros(rows.shape[:2])
+        q, use = view.queries(view.x), exact(rows.new_zeros(rows.shape[:2]))
         k = self._each_head(view.keys(rows)[0], q.shape[2])
         asking = axis.positions(rows.device).expand(rows.shape[0], axis.n)
         begin = axis.at.start % self.length if isinstance(axis.at, range) else 0
@@ -265,7 +268,8 @@ class Compressed(Memory):
     def _shares(self, q: Tensor, k: Tensor, asking: Tensor, at: Tensor) -> Tensor:
         """(b n m) what queries (b n h d) at (b n) give keys (b m h d) at (b m) that leave when their segment ends."""
         query, key = Point(at=asking[:, :, None]), Point(at=at[:, None])
-        logits = q.transpose(1, 2) @ k.permute(0, 2, 3, 1) * self.scale
+        with island(q, k) as (q, k):
+            logits = q.transpose(1, 2) @ k.permute(0, 2, 3, 1) * self.scale
         weights = logits.masked_fill(~self.rows.allows(query, key)[:, None], -torch.inf).softmax(-1).sum(1)
         leaving = self.rows.last_reader(key.at) // self.length == query.at // self.length
         return torch.where(leaving, weights, 0.0)
@@ -305,7 +309,7 @@ class Compressed(Memory):
         if self.restore is not None:
             each = self.restore(new).unflatten(-1, (self.rate, -1)).unflatten(2, (-1, self.dilation))
             again = each.transpose(3, 4).reshape(old.shape)
-            return (again - old).square().mean((2, 3))
+            return (exact(again) - exact(old)).square().mean((2, 3))
         assert view.still is not None, "what a memory is given is not a still view"
         still, b = view.still(), old.shape[0]
         q = still.queries(asking.flatten(0, 1)).transpose(1, 2)
@@ -314,14 +318,15 @@ class Compressed(Memory):
 
     def _read(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(b h n e) what queries (b h n d) read of keys (b m g d) and values (b m g e), by content alone."""
-        k, v = k.transpose(1, 2), v.transpose(1, 2)
-        return functional.scaled_dot_product_attention(q, k, v, scale=self.scale, enable_gqa=q.shape[1] != k.shape[1])
+        gqa = q.shape[1] != k.shape[2]
+        with island(q, k.transpose(1, 2), v.transpose(1, 2)) as (q, k, v):
+            return functional.scaled_dot_product_attention(q, k, v, scale=self.scale, enable_gqa=gqa)
 
     # Continued -----------------------------------------------------------------------------------------------------
 
     def start(self, batch: int, k: Tensor, v: Tensor) -> Any:
         state = {"x": k, "at": torch.zeros(batch, 0, dtype=torch.long, device=k.device)}
-        return state | ({"use": k.new_zeros(batch, 0)} if self.chooses else {})
+        return state | ({"use": exact(k.new_zeros(batch, 0))} if self.chooses else {})
 
     def extend(
         self, state: Any, k: Tensor, v: Tensor, axis: Axis, view: View
@@ -333,7 +338,7 @@ class Compressed(Memory):
         old, after = {"x": state["x"], "at": state["at"]}, {}
         moved = {"x": rows, "at": at}
         if self.chooses:
-            grown = torch.cat([state["use"], k.new_zeros(k.shape[:2])], 1)
+            grown = functional.pad(state["use"], (0, k.shape[1]))
             moved["use"] = grown + self.received_now(view, rows, at, axis)
             after = pack((at < NEVER) & ~leaving, {"use": moved["use"]}, {})
         group = pack(leaving, moved, {"at": NEVER})
@@ -341,7 +346,7 @@ class Compressed(Memory):
             "x": self._let(self.squeezed(group["x"], group["at"], group.get("use"))),
             "at": group["at"][:, self.rate - 1 :: self.rate],
         }
-        slots = {name: torch.cat([t, new[name]], 1) for name, t in old.items()}
+        slots = {name: torch.cat([t, new[name].to(t.dtype)], 1) for name, t in old.items()}
         plain = isinstance(carried.at, range) and axis.valid is None
         places = self.places(axis.n) if plain else slots["at"]
         return as_slots(slots["x"], places, self.rate), drop(slots, self.pattern.last_reader, axis) | after, {}

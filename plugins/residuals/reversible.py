@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from xcompose.api import Branch, Component, Context, Residual, hookimpl, option, options
+from xcompose.api import Branch, Component, Context, Residual, cast_to, casting, hookimpl, option, options
 
 
 @options
@@ -62,18 +62,17 @@ class Moment:
     """The state of everything random, and of autocasting, so that a branch can be run again as it was."""
 
     def __init__(self, x: Tensor):
-        # The meta device has no autocast; that of the processor stands for it where costs are counted.
-        self.kind, self.device = "cpu" if x.is_meta else x.device.type, x.device
+        self.device = x.device
         self.cpu = torch.get_rng_state()
         self.gpu = torch.cuda.get_rng_state(self.device) if x.is_cuda else None
-        self.cast = (torch.is_autocast_enabled(self.kind), torch.get_autocast_dtype(self.kind))
+        self.cast = cast_to(x.device)
 
     def again(self, branch: Branch, norm: nn.Module, x: Tensor) -> tuple[Tensor, Any]:
         with torch.random.fork_rng(devices=[self.device] if self.gpu is not None else []):
             torch.set_rng_state(self.cpu)
             if self.gpu is not None:
                 torch.cuda.set_rng_state(self.gpu, self.device)
-            with torch.autocast(self.kind, enabled=self.cast[0], dtype=self.cast[1]):
+            with casting(self.device, self.cast):
                 return branch(norm(x))
 
 

@@ -127,7 +127,7 @@ class LatestOfBucket(PrefixPattern):
             "k": k, "v": v, "at": at[..., None].expand(b, n, h),
             "tags": torch.stack([tag.transpose(1, 2) for tag in asked.values()], -1),
         }  # fmt: skip
-        rows = {name: torch.cat([state[name], t], 1) for name, t in fresh.items()}
+        rows = {name: torch.cat([state[name], t.to(state[name].dtype)], 1) for name, t in fresh.items()}
         counts = self._counted(state["counts"], asked)
         kept = self._kept(rows, counts, axis)
         if n == 1:

@@ -103,7 +103,7 @@ class BlockMemory(Memory):
             name: self.summed(in_blocks(t[:, : m * f], f), name, None) for name, t in waiting.items() if name != "at"
         }
         new["at"] = at[:, f - 1 : m * f : f]
-        slots = {name: torch.cat([t, new[name]], 1) for name, t in state["slots"].items()}
+        slots = {name: torch.cat([t, new[name].to(t.dtype)], 1) for name, t in state["slots"].items()}
         complete = (at < NEVER).sum(1, keepdim=True) // f * f
         open_block = (at < NEVER) & (torch.arange(at.shape[1], device=at.device) >= complete)
         after = {
@@ -190,8 +190,9 @@ def with_null(blocks: Memory, null: Null, context: Context) -> Memory | tuple[Me
 
 
 def in_blocks(t: Tensor, factor: int) -> Tensor:
-    """(b (m f) ...) as (b m f ...)."""
-    return t.unflatten(1, (t.shape[1] // factor, factor))
+    """(b n ...) as (b n/f f ...), zeros behind the end."""
+    m = -(-t.shape[1] // factor)
+    return (t if m * factor == t.shape[1] else longer(t, m * factor)).unflatten(1, (m, factor))
 
 
 def longer(t: Tensor, n: int) -> Tensor:

@@ -32,12 +32,12 @@ def empty_cache(batch: int, groups: int, width: int, value_width: int, like: Ten
 
 
 def append(cache: Cache, rows: Mapping[str, Tensor], axis: Axis) -> dict[str, Tensor]:
-    """The cache with these rows (b n ...) behind; rows that are not valid are absent."""
+    """The cache with these rows (b n ...) behind, in the cache's type; rows that are not valid are absent."""
     batch = cache["at"].shape[0]
     fresh = {**rows, "at": times(axis, batch, cache["at"].device)}
     if axis.valid is not None:
         fresh = {name: fill_rows(t, axis.valid, NEVER if name == "at" else 0) for name, t in fresh.items()}
-    return {name: torch.cat([t, fresh[name]], 1) for name, t in cache.items()}
+    return {name: torch.cat([t, fresh[name].to(t.dtype)], 1) for name, t in cache.items()}
 
 
 def drop(cache: Cache, last_reader: Callable[[Any], Any], axis: Axis) -> dict[str, Tensor]:
