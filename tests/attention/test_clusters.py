@@ -237,6 +237,19 @@ def test_each_cluster_is_listed_in_the_order_of_time():
             assert listed[b, h, c].tolist() == rows + [-1] * (N - len(rows))
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_is_answered_lists_members_without_tags_and_shared_ones_once(shared, monkeypatch):
+    pattern, calls = Given(count=37, likely=0.3), []
+    listed, members = type(pattern)._listed, type(pattern).members
+    monkeypatch.setattr(type(pattern), "tags", None)
+    monkeypatch.setattr(type(pattern), "_listed", lambda self, member: calls.append(0) or listed(self, member))
+    if shared:
+        monkeypatch.setattr(type(pattern), "members", lambda *given: (members(*given)[0],) * 2)
+    attend([read_of(pattern, False)])
+
+    assert len(calls) == 2 - shared
+
+
 def test_the_plan_needs_no_contents_at_all():
     with torch.device("meta"):
         q, k, v = torch.empty(B, N, H, D), torch.empty(B, N, G, D), torch.empty(B, N, G, E)

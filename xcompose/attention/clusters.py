@@ -81,17 +81,20 @@ class ClusterPattern(LearnedPattern):
 
     def sorted_cover(self, q_tags: Tags, k_tags: Tags) -> tuple[SortedTiles, ...]:
         """One tile for each cluster; unlike elsewhere a pair stands in as many of them as it has clusters."""
-        return (SortedTiles(self._listed(q_tags), self._listed(k_tags), self.apart),)
+        return (self.tiles(_unpacked(q_tags, self.clusters), _unpacked(k_tags, self.clusters)),)
 
-    def _listed(self, tags: Tags) -> Tensor:
+    def tiles(self, asking: Tensor, asked: Tensor) -> SortedTiles:
+        """One tile for each cluster, from what `members` gives."""
+        rows = self._listed(asking)
+        return SortedTiles(rows, rows if asked is asking else self._listed(asked), self.apart)
+
+    def _listed(self, member: Tensor) -> Tensor:
         """(b h k r) which rows each cluster has, in the order of time; -1 behind the last."""
-        words = torch.stack([tags[f"clusters.{word}"] for word in range(len(tags))], 2)
-        bits = torch.arange(min(self.clusters, WORD), device=words.device)
-        member = (words[:, :, :, None] >> bits[:, None]).bitwise_and(1).flatten(2, 3)[:, :, : self.clusters]
-        size, n = self.room(member.shape[-1]), member.shape[-1]
-        place = torch.where(member == 1, member.cumsum(-1) - 1, size)
-        rows = torch.arange(n, device=words.device).expand_as(place)
-        return member.new_full((*member.shape[:3], size + 1), -1).scatter(-1, place, rows)[..., :size]
+        n = member.shape[-1]
+        size = self.room(n)
+        place = torch.where(member, member.cumsum(-1) - 1, size)
+        rows = torch.arange(n, device=member.device).expand_as(place)
+        return rows.new_full((*member.shape[:3], size + 1), -1).scatter(-1, place, rows)[..., :size]
 
 
 def slots_there(read: Read) -> Tensor | None:
@@ -106,8 +109,7 @@ def attend_clusters(read: Read, dropout: float) -> Tensor:
     """The answers (b n h e) to a read whose pattern is a `ClusterPattern`, which shares its softmax with nobody."""
     pattern = read.pattern
     assert isinstance(pattern, ClusterPattern)
-    q_tags, k_tags = pattern.tags(read.q, read.slots.k, read.queries, slots_there(read))
-    (tiles,) = pattern.sorted_cover(q_tags, k_tags)
+    tiles = pattern.tiles(*pattern.members(read.q, read.slots.k, read.queries, slots_there(read)))
     b, h, t, r = tiles.queries.shape
     scores = tiles.queries.numel() * tiles.keys.shape[-1]
     if scores > KEPT_SCORES and torch.is_grad_enabled():
@@ -230,3 +232,10 @@ def _packed(member: Tensor) -> dict[str, Tensor]:
         bits = torch.arange(some.shape[2], device=member.device)
         found[f"clusters.{word}"] = (some.long() << bits[:, None]).sum(2)
     return found
+
+
+def _unpacked(tags: Tags, clusters: int) -> Tensor:
+    """The same backwards."""
+    words = torch.stack([tags[f"clusters.{word}"] for word in range(len(tags))], 2)
+    bits = torch.arange(min(clusters, WORD), device=words.device)
+    return (words[:, :, :, None] >> bits[:, None] & 1).flatten(2, 3)[:, :, :clusters] == 1

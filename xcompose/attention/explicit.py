@@ -21,6 +21,7 @@ from xcompose.attention.cached import AREA, expanded, nothing, over_queries
 from xcompose.attention.constant import constant
 from xcompose.attention.learned import LearnedPattern, SortedTiles
 from xcompose.attention.pattern import Point
+from xcompose.attention.places import every
 from xcompose.attention.reads import Read, Term
 from xcompose.attention.stretches import Stretches
 from xcompose.attention.terms import ChosenTerm, ReadTerms, TileTerm, ready_anywhere
@@ -136,7 +137,7 @@ def _tile(
         logits = logits + over_queries(slots.log_weight[..., asked])
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf)
-    numbers = torch.arange(rows.start, rows.stop, rows.step, device=device) if isinstance(asking, slice) else asking
+    numbers = asking if isinstance(asking, Tensor) else every(rows, device)
     return _part(numbers, logits, v, dropout, added)
 
 
@@ -213,7 +214,7 @@ class _Chosen(NamedTuple):
         b, h, n, _ = self.q.shape
         rows = torch.arange(n, device=self.q.device)
         at, first = self.queries, self.slots
-        own = (torch.arange(at.start, at.stop, at.step, device=rows.device) - first.start) // first.step
+        own = (every(at, rows.device) - first.start) // first.step
         there = (own >= 0) & (own < self.k.shape[2])
         own = own.clamp(0, self.k.shape[2] - 1)
         logits = (self.q * self.k[:, :, own]).sum(-1, keepdim=True) * self.read.scale

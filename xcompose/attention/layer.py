@@ -20,6 +20,7 @@ from xcompose.attention.groups import Group, OfSingle, has_terms, narrowed, on_c
 from xcompose.attention.learned import PrefixPattern, Told
 from xcompose.attention.lengths import each_length
 from xcompose.attention.pattern import Pattern
+from xcompose.attention.places import every
 from xcompose.attention.reads import Axis, Clock, Read, Score, Slots
 from xcompose.attention.summarised import beside, given, made_of_all, spans_of
 from xcompose.attention.visible import Places, of_any_head, visible_matrix, visible_positions
@@ -85,11 +86,11 @@ class SoftmaxReads(nn.Module):
         ]
         self.limits = [restricted(group.pattern, [None if group.pattern.learned else rows]) for group in self.groups]
         """What is left of the patterns of the groups for the rows that have to be answered."""
-        every = [*self.limits, *(m.pattern for m in memories.values())]
-        self.asks_for_length = any(pattern.needs_length for pattern in every)
-        self.chooses = any(pattern.learned for pattern in every)
+        read = [*self.limits, *(m.pattern for m in memories.values())]
+        self.asks_for_length = any(pattern.needs_length for pattern in read)
+        self.chooses = any(pattern.learned for pattern in read)
         """Whether contents choose in some read."""
-        self.learned = any(pattern.selects == "sequence" for pattern in every)
+        self.learned = any(pattern.selects == "sequence" for pattern in read)
         """Whether they choose by the whole sequence: then there is no better state than all rows so far."""
         self.traced = {
             whole: [pattern.present(traced=True) for pattern in self._patterns(whole)] for whole in (True, False)
@@ -100,8 +101,6 @@ class SoftmaxReads(nn.Module):
         """The patterns of the groups as they were built, which may learn from what they see."""
         self.weighing = [group.pattern if has_terms(group.pattern) else None for group in groups]
         """Patterns of the groups with terms, which the rows of a recurrence get, too."""
-        self.watched: list[Sequence[Read]] | None = None
-        """Gets the reads of each group of heads while somebody looks."""
         self.watched: list[Sequence[Read]] | None = None
         """Gets the reads of each group of heads while somebody looks."""
 
@@ -177,10 +176,10 @@ class SoftmaxReads(nn.Module):
         return shapes
 
     def visible(self, n: int) -> tuple[Visible, ...]:
-        every = zip(self.groups, self.limits, self.weighing, strict=True)
+        groups = zip(self.groups, self.limits, self.weighing, strict=True)
         found = tuple(
             declared(limit, self._declared_slots(weighing, n), n, self.causal, group.heads, self.prefix)
-            for group, limit, weighing in every
+            for group, limit, weighing in groups
         )
         return tuple(one._replace(exact=False) for one in found) if any(m.chooses for m in self.memories) else found
 
@@ -198,8 +197,8 @@ class SoftmaxReads(nn.Module):
         if all(group.pattern.empty for group in self.groups):
             k, v, axis = k[:, :0], v[:, :0], Axis(range(0))
         own = Slots(k, v, axis.at, log_weight=self._absent(k, axis))
-        every = [own, *self._ready([slots for slots, _ in found], view)]
-        memo = [{"k": s.k, "v": s.v} | ({} if s.log_weight is None else {"log_weight": s.log_weight}) for s in every]
+        kept = [own, *self._ready([slots for slots, _ in found], view)]
+        memo = [{"k": s.k, "v": s.v} | ({} if s.log_weight is None else {"log_weight": s.log_weight}) for s in kept]
         return memo, merged(losses for _, losses in found)
 
     def recall(self, q: Tensor, axis: Axis, memo: Any) -> Answer:
@@ -262,8 +261,6 @@ class SoftmaxReads(nn.Module):
             ]  # fmt: skip
             if self.watched is not None:
                 self.watched.append(reads)
-            if self.watched is not None:
-                self.watched.append(reads)
             nothing = own.slots.v.new_zeros(*q[:, :, group.heads].shape[:3], own.slots.v.shape[3])
             found.append(self._attended(reads) if reads else nothing)
             seen += [observing.observe(read) for read in reads if read.name == TOKENS]
@@ -311,7 +308,7 @@ class SoftmaxReads(nn.Module):
 
     def _turned(self, k: Tensor, at: range | Tensor, clock: Clock | None = None) -> Tensor:
         if isinstance(at, range):
-            at = torch.arange(at.start, at.stop, at.step, device=k.device)
+            at = every(at, k.device)
         return self.position.turn(k, at if clock is None else clock.slot(at), "key")
 
     def _asks(self, q: Tensor, axis: Axis) -> dict[Clock | None, Tensor]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from xcompose.attention.pattern import Pattern, Point
-from xcompose.attention.places import Stairs
+from xcompose.attention.places import Stairs, every
 
 BEFORE_TIME = -(2**62)
 """The `end` of a slot that belongs to no position and always exists."""
@@ -59,7 +59,7 @@ class Axis:
     def positions(self, device: torch.device) -> Tensor:
         """(n) where all rows agree, else (b n); int64."""
         if isinstance(self.at, range):
-            return torch.arange(self.at.start, self.at.stop, device=device)
+            return every(self.at, device)
         return self.at
 
 

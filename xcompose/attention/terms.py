@@ -203,8 +203,8 @@ class _Distances:
         self.ready = term.ready(apart)
         self.term = self.ready.term if isinstance(self.ready, OnClock) else self.ready
         # Labels are looked at, so they have data even where all else is blank.
-        every = torch.arange(apart.start, apart.stop, device="cpu")
-        self.low, self.labels = apart.start, self.term.label(Point(at=every), Point(at=torch.zeros_like(every)))
+        far = every(apart, torch.device("cpu"))
+        self.low, self.labels = apart.start, self.term.label(Point(at=far), Point(at=torch.zeros_like(far)))
         self.made: dict[tuple[int, int, int, int], TileTerm] = {}
 
     def of(self, rows: Any, cols: Any) -> TileTerm | None:
