@@ -70,7 +70,7 @@ class Share(Addon):
         for word in self.options.what:
             if word not in (*MEANT, "norms", *there):
                 raise PartError(
-                    f"no layer has a {word} to share", option="what",
+                    f"no layer has the part '{word}'", option="what",
                     label=f"layers of this model have {' and '.join(sorted(there))}", fixes=("share(all)",),
                 )  # fmt: skip
         shared = [share_layers(stack, self._sets(name, len(stack.blocks)), self.parts, name)

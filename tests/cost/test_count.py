@@ -97,6 +97,13 @@ def test_recomputing_residuals_keep_nothing_layer_by_layer():
     assert kept(8) - kept(4) <= 0.02 * kept(4)
 
 
+def test_what_is_computed_again_for_the_gradient_is_no_work_of_the_forward_pass():
+    once, again = (counts(plan_model(spec("2", residual=r)), 64, training=True) for r in ("pre-norm", "reversible"))
+
+    assert (again.forward, again.attention, again.mixers) == (once.forward, once.attention, once.mixers)
+    assert again.training > once.training
+
+
 def test_explicit_tiles_of_a_long_text_are_counted_from_its_start():
     model = plan_model(spec("attention(pattern=window(16))", position="alibi"))
     near, far = counts(model, 4096), counts(model, 8192)

@@ -122,6 +122,32 @@ def test_an_amount_over_its_bound_names_the_heaviest_layer():
     assert found.notes[0].text == "layer 3 takes 264 KiB of 288 KiB in all mixers"
 
 
+class TestSharedLayers:
+    """One set of weights is counted once; what it does and keeps is that of each layer."""
+
+    def findings(self, expected: str):
+        text = SPEC.replace("3*attention(pattern=window(16))", "3*attention").replace("{layers}", "attention")
+        shared = text.replace("{expect}", expected) + "addons: [share(all)]\n"
+        spec, found = check_text(shared, "shared", catalogue=registry.load().catalogue)
+        assert spec is not None, found
+        return expect.counted(spec.expect, Facts(plan_model(spec), spec), spec.name)
+
+    def test_parameters_count_once(self):
+        layer = 4 * (64 * 64 + 64) + 2 * 2 * 64 + 64 * 256 + 256 + 256 * 64 + 64
+
+        assert self.findings(f"{{params: {256 * 64 + layer + 2 * 64}, layers: 4}}") == []
+
+    def test_every_layer_keeps_its_own(self):
+        (found,) = self.findings("{state: O(1)}")
+
+        assert found.notes[0].text == "layers 0 to 3 keep more with every token"
+
+    def test_work_is_that_of_every_layer(self):
+        (found,) = self.findings("{time: O(n)}")
+
+        assert found.notes[0].text == "layers 0 to 3 do O(n^2) work"
+
+
 def test_behaviour_may_be_stricter_than_expected_but_none_means_none():
     spec, _ = facts_of("{causal: value, decode: exact, deterministic: true}")
     results = {"causal": "strict", "decode": "exact", "deterministic": True}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -88,14 +88,14 @@ def counts(
         if training or activations:
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(kept.note, lambda packed: packed))
         out = model(tokens, **more)
-        forward = counter.total
+        forward, attention, mixers = counter.total, work.attention, tuple(work.by_mixer.items())
         if training:
             (out.logits.sum() + sum(out.losses.values())).backward()
             for parameter in model.parameters():
                 parameter.grad = None
     return Cost(
-        n=n, forward=forward, attention=work.attention, training=counter.total if training else 0,
-        activations=kept.bytes, state=state_bytes(model, n), mixers=tuple(work.by_mixer.items()),
+        n=n, forward=forward, attention=attention, training=counter.total if training else 0,
+        activations=kept.bytes, state=state_bytes(model, n), mixers=mixers,
     )  # fmt: skip
 
 
@@ -149,10 +149,11 @@ class _Work:
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
         handles = []
-        for path, module in _outer_mixers(model):
-            handles += self._measure(module, lambda spent, path=path: self._spent(path, spent))
+        for module, paths in _outer_mixers(model).items():
+            turns = _Turns(paths)
+            handles += self._measure(module, lambda spent, turns=turns: self._spent(turns.over(), spent))
             for inner in _projections(module):
-                handles += self._measure(inner, lambda spent, path=path: self._spent(path, -spent))
+                handles += self._measure(inner, lambda spent, turns=turns: self._spent(turns.now, -spent))
         try:
             yield
         finally:
@@ -180,12 +181,32 @@ def _projections(mixer: nn.Module) -> list[nn.Module]:
     return [inner for module in mixers for inner in module.children() if isinstance(inner, nn.Linear | Tuned)]
 
 
-def _outer_mixers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    found: list[str] = []
-    for path, module in model.named_modules():
-        if isinstance(module, Mixer) and not any(path.startswith(f"{outer}.") for outer in found):
-            found.append(path)
-            yield path, module
+def _outer_mixers(model: nn.Module) -> dict[nn.Module, list[str]]:
+    """Every mixer that is not inside another, and its paths: those of all layers that share it."""
+    found: dict[nn.Module, list[str]] = {}
+    outer: list[str] = []
+    for path, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, Mixer) and not any(path.startswith(f"{above}.") for above in outer):
+            outer.append(path)
+            found.setdefault(module, []).append(path)
+    return found
+
+
+class _Turns:
+    """The layers that share a mixer, one after the other as they use it."""
+
+    def __init__(self, paths: Sequence[str]):
+        self.paths, self.turn = paths, 0
+
+    @property
+    def now(self) -> str:
+        return self.paths[self.turn % len(self.paths)]
+
+    def over(self) -> str:
+        """The one whose turn it was; then it is that of the next."""
+        path = self.now
+        self.turn += 1
+        return path
 
 
 class _Kept:

@@ -71,9 +71,9 @@ class Facts:
         return self.cost(n, activations=True).activations if kind == "memory" else self.cost(n).forward
 
     def mixers(self) -> Iterator[tuple[str, Place, Mixer]]:
-        """Every outermost mixer of a stack: its path in the model, its place in the spec, itself."""
+        """Every outermost mixer of a stack, for each layer: its path in the model, its place in the spec, itself."""
         found: list[str] = []
-        for path, module in self.model.named_modules():
+        for path, module in self.model.named_modules(remove_duplicate=False):
             if any(path.startswith(f"{outer}.") for outer in found):
                 continue
             # What an output does with the rows that a stack made is its own affair.
