@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xcompose.attention.island import casting, exact
 from xcompose.attention.reads import Axis
 from xcompose.compose.addons import Listed
 from xcompose.compose.findings import Findings
@@ -21,7 +23,7 @@ from xcompose.compose.options import ModelOptions, OneStackOptions
 from xcompose.compose.parts import Causal, Context, Embedding, ModelOut, Output, Position, Source, State
 from xcompose.compose.stack import Beside, Block, Stack, absent_as_zero
 from xcompose.decode.edge import gather, scatter
-from xcompose.decode.state import size_of_state
+from xcompose.decode.state import size_of_state, widths_of
 from xcompose.diagnostics import PartError, SpecError
 from xcompose.spec.model import Node, Spec
 
@@ -65,6 +67,10 @@ class Model(nn.Module, ABC):
         """The model as written, with every default."""
         self.addons: tuple[Listed, ...] = ()
         """What changed it since, in order."""
+        self.works_in: torch.dtype | None = None
+        """What products of matrices are computed in, and what is remembered between calls is kept in; None: as weights
+        are. Then the stream between layers, statistics, logits and losses are in single precision at least. A model
+        with weights in double precision works in that, whatever this says."""
         self.unfinished: tuple[Callable[[Model], None], ...] = ()
         """What add-ons have still to do when training is over; nothing where the model is what its spec says."""
 
@@ -110,17 +116,24 @@ class Model(nn.Module, ABC):
         packed = None if mask is None else gather(tokens, mask)
         valid = None if packed is None else packed.valid
         axis = self._axis(tokens, valid, state)
-        rows, first = self._source(state, source, source_mask)
         parts = None if state is None else state.parts
-        ran = self.run(tokens if packed is None else packed.tokens, axis, parts, rows)
-        answer = ran.answer
+        with self.casting():
+            rows, first = self._source(state, source, source_mask)
+            ran = self.run(tokens if packed is None else packed.tokens, axis, parts, rows)
+        answer = ran.answer if self.works_in is None else exact(ran.answer)
         if packed is not None and self.output.each_row:
             answer = scatter(answer, packed)
         elif packed is not None:
             answer = answer * packed.mask.any(1).reshape(-1, *[1] * (answer.dim() - 1))
         new = None if state is None else self._next(state, axis, ran.beside.states)
         losses, stats = {**first.losses, **ran.beside.losses}, {**first.stats, **ran.beside.stats}
+        if self.works_in is not None:
+            losses = {name: exact(loss) for name, loss in losses.items()}
         return ModelOut(answer, new, losses, stats, ran.prefix)
+
+    def casting(self) -> AbstractContextManager[Any]:
+        """In it products of matrices are computed in `works_in`; for whoever calls a part of the model alone."""
+        return nullcontext() if self.works_in is None else casting(self.like(1).device, self.works_in)
 
     def _check(
         self,
@@ -200,10 +213,11 @@ class Model(nn.Module, ABC):
             raise ValueError("this model sees whole sequences and has no state")
         if (source is not None) != self.reads_source:
             raise ValueError("give `start` a source exactly when the model reads one")
-        like = self.like(batch)
+        like = self.remembered(batch)
         parts = self.blank(batch, like)
         if source is not None:
-            read, _ = self._read_source(source, source_mask)
+            with self.casting():
+                read, _ = self._read_source(source, source_mask)
             whole = torch.ones(source.shape[:2], dtype=torch.bool, device=like.device)
             parts["source"] = {"x": read.x, "valid": whole if read.axis.valid is None else read.axis.valid}
         return State(torch.zeros(batch, dtype=torch.long, device=like.device), parts, together=0)
@@ -225,9 +239,15 @@ class Model(nn.Module, ABC):
         return self.inputs.example(batch, n, generator, self.like(1).device)
 
     def like(self, batch: int) -> Tensor:
-        """An empty (b 0 c) tensor of the model's type and place."""
+        """An empty (b 0 c) tensor of the type and place of the rows between layers, and of weights that are trained."""
         some = next(p for p in self.parameters() if p.is_floating_point())
-        return torch.zeros(batch, 0, self.dim, dtype=some.dtype, device=some.device)
+        found = torch.zeros(batch, 0, self.dim, dtype=some.dtype, device=some.device)
+        return found if self.works_in is None else exact(found)
+
+    def remembered(self, batch: int) -> Tensor:
+        """An empty (b 0 c) tensor of the type and place of what is remembered, but for sums that need more bits."""
+        like = self.like(batch)
+        return like if self.works_in is None or like.dtype == torch.float64 else like.to(self.works_in)
 
     @property
     def frozen(self) -> bool:
@@ -240,7 +260,11 @@ class Model(nn.Module, ABC):
 
     def state_bytes(self, n: int) -> int:
         """Bytes that the state of one sequence takes after n tokens; 0 for a model without a state."""
-        return size_of_state(self.state_shapes(n), self.like(1).element_size()) if self.decodes else 0
+        if not self.decodes:
+            return 0
+        like = self.remembered(1)
+        widths = {} if self.works_in is None else widths_of(self.blank(1, like))
+        return size_of_state(self.state_shapes(n), like.element_size(), widths)
 
     def state_shapes(self, n: int) -> dict[str, tuple[int, ...]]:
         """Sizes per sequence of every tensor that is remembered after n tokens, by name."""
@@ -276,7 +300,7 @@ class Model(nn.Module, ABC):
 
         Where `axis` has rows before the tokens, so has the result.
         """
-        x = position.embed(x, _behind_prefix(axis))
+        x = position.embed(x if self.works_in is None else exact(x), _behind_prefix(axis))
         if axis.prefix:
             x = torch.cat([self.embedding.front().to(x.dtype).expand(x.shape[0], -1, -1), x], 1)
         return absent_as_zero(dropout(self.embedding.finish(x)), axis)

@@ -33,10 +33,21 @@ def bytes_of(state: Any) -> int:
     return sum(t.numel() * t.element_size() for t in leaves if isinstance(t, torch.Tensor))
 
 
-def size_of_state(shapes: Mapping[str, tuple[int, ...]], width: int) -> int:
-    """Bytes for these sizes by name: integers where its last part is one of `INTEGERS`, else numbers of `width`
-    bytes."""
+def size_of_state(shapes: Mapping[str, tuple[int, ...]], width: int, widths: Mapping[str, int] | None = None) -> int:
+    """Bytes for these sizes by name: integers where its last part is one of `INTEGERS`, else numbers of `width` bytes,
+    but for those whose width is said by name."""
+    known = widths or {}
     return sum(
-        math.prod(shape) * (INTEGER_BYTES if name.rpartition(".")[2] in INTEGERS else width)
+        math.prod(shape) * known.get(name, INTEGER_BYTES if name.rpartition(".")[2] in INTEGERS else width)
         for name, shape in shapes.items()
     )
+
+
+def widths_of(state: Any) -> dict[str, int]:
+    """Bytes of a number in each tensor of a state, by the names that `state_shape` uses: `tokens.0.k`."""
+    leaves, _ = pytree.tree_flatten_with_path(state)
+    return {
+        ".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path): leaf.element_size()
+        for path, leaf in leaves
+        if isinstance(leaf, Tensor)
+    }

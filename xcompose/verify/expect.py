@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from xcompose.cost.growth import classify
-from xcompose.decode.state import size_of_state
+from xcompose.decode.state import size_of_state, widths_of
 from xcompose.diagnostics import Diagnostic, Note
 from xcompose.spec.model import Expectation
 from xcompose.spec.values import Growth, Range, format_bytes, format_flops, format_length, format_short
@@ -156,10 +156,13 @@ def _by_layer(kind: str, n: int, facts: Facts) -> list[tuple[str, Place, int]]:
         cost = facts.growths.cost(n) if n in facts.growths.lengths else facts.cost(n)
         work = dict(cost.mixers)
         return [(path, place, work.get(path, 0)) for path, place, _ in facts.mixers()]
-    width = facts.model.like(1).element_size()
+    like = facts.model.remembered(1)
     remembering = {id(m) for stack in facts.model.decoding() for _, m in stack.applications()}
     decoding = [(path, place, m) for path, place, m in facts.mixers() if id(m) in remembering]
-    return [(path, place, size_of_state(m.state_shape(n), width)) for path, place, m in decoding]
+    return [
+        (path, place, size_of_state(m.state_shape(n), like.element_size(), widths_of(m.start(1, like))))
+        for path, place, m in decoding
+    ]
 
 
 def _blame(e: Expectation, guilty: list[tuple[Place, Growth]], facts: Facts) -> tuple[Note, ...]:
