@@ -168,7 +168,7 @@ def _reason(site: Site, deciding: frozenset[int]) -> str:
     if site.read:
         return "read as a matrix, not applied as a layer"
     if id(site.module) in deciding:
-        return "its rows choose who reads whom, and rounding would turn choices"
+        return "queries and keys that decide who reads whom, and rounding would turn decisions"
     return ""
 
 

@@ -239,4 +239,3 @@ def choosing(model: nn.Module) -> frozenset[int]:
             around = model.get_submodule(path.rpartition(".")[0])
             found |= {id(m) for name, m in around.named_children() if name in ("q", "k")}
     return frozenset(found)
-
