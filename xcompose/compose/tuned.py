@@ -11,7 +11,7 @@ import attrs
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from xcompose.compose.adapters import Adapters, active, adapters_of, new_adapter, places, settle_adapter
+from xcompose.compose.adapters import Adapters, active, adapter_weights, adapters_of, new_adapter, places, settle_adapter
 from xcompose.compose.model import Model
 from xcompose.compose.quantized import Quantized
 from xcompose.compose.sites import Site, everywhere, put, sites, unseen
@@ -155,10 +155,11 @@ def choose_targets(model: nn.Module, tuning: Tuning) -> Chosen:
         PartError: one means nothing, or nothing that can be adapted.
     """
     every, found, left, missing = _all_sites(model), {}, [], []
+    own = adapter_weights(model)
     for target in tuning.targets:
         mine = [site for site in every if any(matches(target, path) for path in site.paths)]
         able = [site for site in mine if reason(site) is None]
-        hidden = [name for name in unseen(model) if matches(target, name)]
+        hidden = [name for name in unseen(model) if name not in own and matches(target, name)]
         if not able and (mine or not tuning.usual):
             raise _nothing(target, mine, hidden, every)
         found |= {site.name: site for site in able}
