@@ -128,6 +128,16 @@ if TYPE_CHECKING:
     from xcompose.compose.inner import InnerLayer as InnerLayer
     from xcompose.compose.linear import AsMatrix as AsMatrix
     from xcompose.compose.linear import Matrix as Matrix
+    from xcompose.compose.inside import Look as Look
+    from xcompose.compose.inside import Seen as Seen
+    from xcompose.compose.inside import looking as looking
+    from xcompose.compose.likeness import angles as angles
+    from xcompose.compose.likeness import map_divergence as map_divergence
+    from xcompose.compose.likeness import map_squares as map_squares
+    from xcompose.compose.likeness import relation_divergence as relation_divergence
+    from xcompose.compose.likeness import soft_targets as soft_targets
+    from xcompose.compose.likeness import squares as squares
+    from xcompose.compose.likeness import wide as wide
     from xcompose.compose.linear import ToLogits as ToLogits
     from xcompose.compose.linear import ToStream as ToStream
     from xcompose.compose.model import Model as Model
@@ -137,6 +147,8 @@ if TYPE_CHECKING:
     from xcompose.compose.options import ModelOptions as ModelOptions
     from xcompose.compose.options import OneStackOptions as OneStackOptions
     from xcompose.compose.options import StackOptions as StackOptions
+    from xcompose.compose.pairing import paired_layers as paired_layers
+    from xcompose.compose.pairing import start_as as start_as
     from xcompose.compose.parts import FFN as FFN
     from xcompose.compose.parts import AfterStep as AfterStep
     from xcompose.compose.parts import Before as Before
@@ -196,6 +208,7 @@ if TYPE_CHECKING:
     from xcompose.compose.tuned import refuse_merging as refuse_merging
     from xcompose.compose.tuned import tune as tune
     from xcompose.compose.vocabulary import TokenClusters as TokenClusters
+    from xcompose.compose.weights import load_weights as load_weights
     from xcompose.decode.cache import append as append
     from xcompose.decode.cache import drop as drop
     from xcompose.decode.cache import empty_cache as empty_cache
@@ -273,6 +286,12 @@ _LAZY = {
     "xcompose.compose.findings": ("Findings",),
     "xcompose.compose.linear": ("AsMatrix", "Matrix", "ToLogits", "ToStream"),
     "xcompose.compose.inner": ("InnerLayer",),
+    "xcompose.compose.inside": ("Look", "Seen", "looking"),
+    "xcompose.compose.likeness": (
+        "angles", "map_divergence", "map_squares", "relation_divergence", "soft_targets", "squares", "wide",
+    ),
+    "xcompose.compose.pairing": ("paired_layers", "start_as"),
+    "xcompose.compose.weights": ("load_weights",),
     "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
     "xcompose.compose.observe": ("Observer",),
     "xcompose.compose.options": ("ModelOptions", "OneStackOptions", "StackOptions"),

@@ -24,7 +24,7 @@ import torch
 import xcompose as xc
 from xcompose.compose.build import plan_model
 from xcompose.cost.count import parameters
-from xcompose.spec import check, variants_of
+from xcompose.spec import SpecName, check, variants_of
 from xcompose.spec.model import Spec
 from xcompose.train.batches import evenly
 from xcompose.train.prepare import prepare
@@ -62,15 +62,21 @@ def trainable() -> list[str]:
     """Every spec with a variant `tiny` that has a task, as a path below the project's folder.
 
     One that does not load is among them: its own run will say so. One that trains a part of a model that was trained
-    before is not: here there is no such model.
+    before, or learns from such a model, is not: here there is none.
     """
     found, catalogue = [], xc.registry.load().catalogue
     for path in sorted((ROOT / "specs").glob("*/*.xc.yaml")):
         if "tiny" in variants_of(path):
             spec, _ = check(f"{path}@tiny", (), catalogue)
-            if spec is None or (spec.task is not None and not (spec.addons and frozen(spec))):
+            if spec is None or (spec.task is not None and not taught(spec) and not (spec.addons and frozen(spec))):
                 found.append(path.relative_to(ROOT).as_posix())
     return found
+
+
+def taught(spec: Spec) -> bool:
+    """Whether it learns from another spec's model."""
+    options = [value for addon in spec.train.get("addons", ()) for value in addon.options.values()]
+    return any(isinstance(value, SpecName) for value in options)
 
 
 def frozen(spec: Spec) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 from torch import Tensor
@@ -20,10 +20,8 @@ from xcompose.compose.parts import Mixer
 if TYPE_CHECKING:
     from xcompose.compose.stack import Stack
 
-Sight = Literal["rows", "q", "k", "v", "map"]
-"""What there is to see of a layer: the rows behind it, and what its mixer shows."""
-SHOWN = tuple(name for name in get_args(Sight) if name != "rows")
-"""What mixers show; see `Mixer.hides`."""
+SHOWN = ("q", "k", "v", "map")
+"""What mixers show, see `Mixer.hides`; of each layer there are its `rows`, too."""
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -62,7 +60,7 @@ class Look:
 
 
 @contextmanager
-def looking(stack: Stack, wanted: Mapping[int, Iterable[Sight]]) -> Iterator[Look]:
+def looking(stack: Stack, wanted: Mapping[int, Iterable[str]]) -> Iterator[Look]:
     """Look inside a stack in everything that it runs in between."""
     look = Look({layer: frozenset(what) for layer, what in wanted.items()})
     before, stack.look = stack.look, look
