@@ -162,9 +162,8 @@ class ReadTerms:
 
     def __init__(self, read: Read, tiles: Sequence[tuple[Any, Any]]):
         self.read = read
-        self.parts = [
-            _Distances(read, term, tiles) if tiles and term.by_distance else term.ready(None) for term in read.terms
-        ]
+        terms = read.terms if tiles else ()
+        self.parts = [_Distances(read, term, tiles) if term.by_distance else term.ready(None) for term in terms]
 
     def of(self, rows: Any, cols: Any) -> list[TileTerm]:
         """What the terms do to the tile of these rows and columns."""
