@@ -126,8 +126,6 @@ if TYPE_CHECKING:
     from xcompose.compose.combine import numbered as numbered
     from xcompose.compose.findings import Findings as Findings
     from xcompose.compose.inner import InnerLayer as InnerLayer
-    from xcompose.compose.linear import AsMatrix as AsMatrix
-    from xcompose.compose.linear import Matrix as Matrix
     from xcompose.compose.inside import Look as Look
     from xcompose.compose.inside import Seen as Seen
     from xcompose.compose.inside import looking as looking
@@ -138,11 +136,15 @@ if TYPE_CHECKING:
     from xcompose.compose.likeness import soft_targets as soft_targets
     from xcompose.compose.likeness import squares as squares
     from xcompose.compose.likeness import wide as wide
+    from xcompose.compose.linear import AsMatrix as AsMatrix
+    from xcompose.compose.linear import Matrix as Matrix
     from xcompose.compose.linear import ToLogits as ToLogits
     from xcompose.compose.linear import ToStream as ToStream
     from xcompose.compose.model import Model as Model
     from xcompose.compose.model import OneStackModel as OneStackModel
     from xcompose.compose.model import Ran as Ran
+    from xcompose.compose.numbers import store_in as store_in
+    from xcompose.compose.numbers import work_in as work_in
     from xcompose.compose.observe import Observer as Observer
     from xcompose.compose.options import ModelOptions as ModelOptions
     from xcompose.compose.options import OneStackOptions as OneStackOptions
@@ -199,6 +201,7 @@ if TYPE_CHECKING:
     from xcompose.compose.tasks import check_whole_image as check_whole_image
     from xcompose.compose.tasks import grid_of_images as grid_of_images
     from xcompose.compose.tasks import loss_of_labels as loss_of_labels
+    from xcompose.compose.tasks import two_betas as two_betas
     from xcompose.compose.tuned import Tuned as Tuned
     from xcompose.compose.tuned import Tuning as Tuning
     from xcompose.compose.tuned import choose_targets as choose_targets
@@ -207,6 +210,8 @@ if TYPE_CHECKING:
     from xcompose.compose.tuned import left_by_tuning as left_by_tuning
     from xcompose.compose.tuned import refuse_merging as refuse_merging
     from xcompose.compose.tuned import tune as tune
+    from xcompose.compose.unused import refuse_unused as refuse_unused
+    from xcompose.compose.unused import written as written
     from xcompose.compose.vocabulary import TokenClusters as TokenClusters
     from xcompose.compose.weights import load_weights as load_weights
     from xcompose.decode.cache import append as append
@@ -293,6 +298,7 @@ _LAZY = {
     "xcompose.compose.pairing": ("paired_layers", "start_as"),
     "xcompose.compose.weights": ("load_weights",),
     "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
+    "xcompose.compose.numbers": ("store_in", "work_in"),
     "xcompose.compose.observe": ("Observer",),
     "xcompose.compose.options": ("ModelOptions", "OneStackOptions", "StackOptions"),
     "xcompose.compose.parts": (
@@ -304,8 +310,9 @@ _LAZY = {
     "xcompose.compose.stack": ("Beside", "Block", "Piece", "Stack"),
     "xcompose.compose.tasks": (
         "Batch", "OptimizerFactory", "ScheduleFunction", "Shown", "Splits", "Task", "check_logits",
-        "check_vocabulary", "check_whole_image", "grid_of_images", "loss_of_labels",
+        "check_vocabulary", "check_whole_image", "grid_of_images", "loss_of_labels", "two_betas",
     ),
+    "xcompose.compose.unused": ("refuse_unused", "written"),
     "xcompose.search.dominance": ("front",),
     "xcompose.search.ground": ("Ground",),
     "xcompose.search.predictor": ("LatencyPredictor", "measured_latencies", "rank_correlation"),

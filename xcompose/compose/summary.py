@@ -288,7 +288,12 @@ def _choices(model: Model, block: Block) -> dict[str, tuple[Choice, ...]]:
     axis = Axis(range(n), total=n if block.causal == "none" else None)
     source = Source(x, Axis(range(n), total=n, clock="source"))
     parts = {"mixer": (block.mixer, None), "cross": (block.cross, source)}
-    return {role: _listen(mixer, x, axis, other) for role, (mixer, other) in parts.items() if mixer is not None}
+    found: dict[str, tuple[Choice, ...]] = {}
+    for role, (mixer, other) in parts.items():
+        if mixer is not None:
+            with model.casting():
+                found[role] = _listen(mixer, x, axis, other)
+    return found
 
 
 def _listen(mixer: Mixer, x: Tensor, axis: Axis, source: Source | None) -> tuple[Choice, ...]:

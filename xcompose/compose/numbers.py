@@ -1,0 +1,24 @@
+"""In which numbers a model works, and in which its weights are stored."""
+
+from __future__ import annotations
+
+import torch
+
+from xcompose.compose.model import Model
+
+
+def work_in(model: Model, dtype: torch.dtype) -> None:
+    """Let a model compute products of matrices in this type, and remember in it; see `Model.works_in`."""
+    model.works_in = dtype
+
+
+def store_in(model: Model, dtype: torch.dtype) -> None:
+    """Round the matrices of a model to this type, in place, so that tied ones stay tied.
+
+    Vectors (norms, biases) and what is counted (centroids, random features, hashes) stay as they are: they are few, and
+    what they are added to or chosen by has more bits. So does a model in double precision.
+    """
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1 and parameter.dtype == torch.float32:
+                parameter.data = parameter.data.to(dtype)
