@@ -27,6 +27,8 @@ def add_commands() -> None:
     if app.registered_commands:
         return
     from xcompose.cli import (
+        adapter,
+        addon,
         bench,
         build,
         check,
@@ -45,10 +47,14 @@ def add_commands() -> None:
         why,
     )
 
+    app.add_typer(adapter.app, rich_help_panel="Run")
     groups = {
         "Write": {"new": new, "list": list_, "show": show, "explain": explain, "why": why, "freeze": freeze},
         "Prove": {"check": check, "build": build, "cost": cost, "draw": draw, "bench": bench},
-        "Run": {"train": train, "generate": generate, "compare": compare, "search": search, "quickstart": quickstart},
+        "Run": {
+            "train": train, "addon": addon, "generate": generate, "compare": compare, "search": search,
+            "quickstart": quickstart,
+        },  # fmt: skip
     }
     for title, commands in groups.items():
         for name, module in commands.items():

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from xcompose.compose.adapters import adapter_weights, adapters_of
+from xcompose.compose.build import extend_model
 from xcompose.compose.model import Model
 from xcompose.compose.tuned import INNER
 from xcompose.compose.weights import load_weights, plain_tensors, save_weights, texts_of
 from xcompose.diagnostics import Diagnostic, SpecError
-from xcompose.spec import freeze
+from xcompose.registry import load as load_registry
+from xcompose.spec import freeze, load_text
 
 CODE = "XC042"
 
@@ -80,18 +82,37 @@ def load_adapter(model: Model, path: str | os.PathLike[str]) -> str:
     texts = about_adapter(path)
     name = texts["adapter"]
     _refuse_unknown(model, name, f" of {path}")
-    here = base_hash(model)
-    if here != texts["base"]:
-        raise SpecError(
-            Diagnostic(
-                CODE, f"the adapter '{name}' in {path} was trained on another base", stage="build",
-                label=f"its base has the hash {texts['base'][:12]}, this one {here[:12]}",
-                fixes=("load the weights of its base first: --base FILE",),
-            )
-        )  # fmt: skip
+    _refuse_other_base(model, path, texts)
     kept = set(adapter_weights(model, name)) | _trained_too(model)
     load_weights(model, path, only=kept.__contains__)
     return name
+
+
+def attach_adapter(model: Model, path: str | os.PathLike[str], *, acts: bool | None = None) -> str:
+    """Put the adapter of a file on a model that does not have it, behind what it has, in place; read it into one that
+    has.
+
+    Args:
+        model: with the base that the adapter was trained on.
+        path: the file.
+        acts: whether a new one acts; as its file says if None.
+
+    Returns:
+        Its name.
+
+    Raises:
+        SpecError: as `load_adapter`; or the adapter does not fit this model.
+    """
+    texts = about_adapter(path)
+    if texts["adapter"] in adapters_of(model):
+        return load_adapter(model, path)
+    spec = load_text(texts["spec"], texts["name"], catalogue=load_registry().catalogue)
+    (node,) = [node for node in spec.addons if node.options.get("name") == texts["adapter"]]
+    if acts is not None and "active" in node.options:
+        node = attrs.evolve(node, options={**node.options, "active": acts})
+    _refuse_other_base(model, path, texts)
+    extend_model(model, [node])
+    return load_adapter(model, path)
 
 
 def about_adapter(path: str | os.PathLike[str]) -> Mapping[str, str]:
@@ -109,6 +130,18 @@ def about_adapter(path: str | os.PathLike[str]) -> Mapping[str, str]:
             )
         )  # fmt: skip
     return texts
+
+
+def _refuse_other_base(model: Model, path: str | os.PathLike[str], texts: Mapping[str, str]) -> None:
+    here = base_hash(model)
+    if here != texts["base"]:
+        raise SpecError(
+            Diagnostic(
+                CODE, f"the adapter '{texts['adapter']}' in {path} was trained on another base", stage="build",
+                label=f"its base has the hash {texts['base'][:12]}, this one {here[:12]}",
+                fixes=("load the weights of its base first: --base FILE",),
+            )
+        )  # fmt: skip
 
 
 def _refuse_unknown(model: nn.Module, name: str, of: str = "") -> None:

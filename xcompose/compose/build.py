@@ -13,7 +13,7 @@ from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from xcompose.attention.grid import Grid, grid_of
-from xcompose.compose.addons import OF_THE_BASE
+from xcompose.compose.addons import OF_THE_BASE, Addon
 from xcompose.compose.composer import Composer
 from xcompose.compose.model import Model
 from xcompose.compose.observe import label_observers
@@ -70,6 +70,40 @@ def finish_model(model: Model) -> None:
     waiting, model.unfinished = model.unfinished, ()
     for finish in waiting:
         finish(model)
+
+
+def add_to_model(model: Model, spec: Spec, *, registry: Registry | None = None) -> None:
+    """Let the add-ons that a spec lists behind those of a built model change it in place; then it is the model's spec.
+
+    Raises:
+        SpecError: one may not follow those before it, or refuses the model.
+    """
+    composer = Composer(registry or load(), spec=spec.name)
+    every = composer.addons(spec.addons, _context(model.options, composer))
+    for listed in every[len(model.addons) :]:
+        composer.changed(listed, listed.addon.apply, model)
+        model.addons = (*model.addons, listed)
+    model.spec = spec
+
+
+def extend_model(model: Model, nodes: Sequence[Node], *, registry: Registry | None = None) -> None:
+    """Put more add-ons on a model, behind those that it has, in place; its spec has them, too.
+
+    Args:
+        model: built from a spec.
+        nodes: resolved add-ons of a spec.
+        registry: where components are looked up; None is everything installed.
+
+    Raises:
+        SpecError: they do not fit the model, or each other.
+    """
+    assert model.spec is not None, "only a model with a spec can be extended"
+    composer = Composer(registry or load(), spec=model.spec.name)
+    with torch.random.fork_rng(devices=[]):
+        for listed in composer.addons(nodes, _context(model.options, composer), model.addons):
+            composer.changed(listed, listed.addon.apply, model)
+            model.addons = (*model.addons, listed)
+    model.spec = attrs.evolve(model.spec, addons=(*model.spec.addons, *nodes))
 
 
 def plan_model(spec: Spec | Node, *, registry: Registry | None = None) -> Model:
@@ -156,7 +190,8 @@ def _change(model: Model, composer: Composer, form: Form) -> None:
         frozen = any(later.addon.freezes for later in model.addons[place + 1 :])
         if form.training and not frozen:
             composer.changed(listed, addon.begin, model)
-            unfinished.append(partial(composer.changed, listed, addon.finish))
+            if type(addon).finish is not Addon.finish:
+                unfinished.append(partial(composer.changed, listed, addon.finish))
         else:
             composer.changed(listed, addon.apply, model)
     if not based:

@@ -120,18 +120,23 @@ class Composer:
             context.cache[key] = made
         return made
 
-    def addons(self, nodes: Sequence[Node], context: Context) -> list[Listed]:
+    def addons(self, nodes: Sequence[Node], context: Context, before: Sequence[Listed] = ()) -> list[Listed]:
         """The add-ons of a model, in an order that makes sense.
+
+        Args:
+            nodes: as written.
+            context: of the model.
+            before: those that it has already.
 
         Raises:
             SpecError: one belongs to training, refuses its options, or may not follow those before it.
         """
-        findings, found = Findings(), []
+        findings, found = Findings(), list(before)
         for node in nodes:
             with findings:
                 found.append(self._addon(node, context, found))
         findings.settle()
-        return found
+        return found[len(before) :]
 
     def _addon(self, node: Node, context: Context, before: Sequence[Listed]) -> Listed:
         if self.registry.component(node.kind, node.name).facts.get("stage", "model") != "model":
