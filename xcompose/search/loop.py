@@ -28,7 +28,7 @@ from xcompose.search.ground import Ground
 from xcompose.search.latency import machine
 from xcompose.search.measure import Measuring, Outcome, strategy_of, team
 from xcompose.search.result import SearchResult
-from xcompose.search.store import SearchFolder, Store, seed_of
+from xcompose.search.store import Asked, SearchFolder, Store, seed_of
 from xcompose.search.strategy import Candidate, Strategy
 from xcompose.search.training import curve_of, tidy
 from xcompose.search.trial import SPENT, Aim, Trial, vector, winners
@@ -36,8 +36,8 @@ from xcompose.search.trial import SPENT, Aim, Trial, vector, winners
 if TYPE_CHECKING:
     from xcompose.spec.bounds import Budget
 
-REPEATS = 8
-"""So many proposals in a row that are known already, and the next one is taken from those that are not."""
+TRIES = 8
+"""So often a strategy is asked for a combination that nobody tried yet; then one of those is taken in its place."""
 FRUITLESS = 400
 """So many proposals in a row of which none could be measured end a search."""
 
@@ -77,8 +77,8 @@ class Search:
     store: Store = attrs.field(init=False)
     strategy: Strategy = attrs.field(init=False)
     team: Measuring = attrs.field(init=False)
-    asked: dict[int, tuple[Any, Trial]] = attrs.field(factory=dict, init=False)
-    """Trials that are being measured, by number: optuna's, and what is known of them."""
+    asked: dict[int, tuple[Asked, Trial]] = attrs.field(factory=dict, init=False)
+    """What is being measured, by number of its trial."""
     before: float = attrs.field(default=0.0, init=False)
     """Seconds that earlier parts of the search took."""
     since: float = attrs.field(factory=time.perf_counter, init=False)
@@ -160,18 +160,23 @@ class Search:
 
     def _propose(self) -> None:
         """Ask for one more combination; give it away to be measured, or write down why not."""
-        number = self._number()
-        last = self.store.trials[-REPEATS:]
-        stuck = len(last) == REPEATS and all(t.state == "repeat" for t in last)
-        seed = seed_of(self.ground.seed, number)
-        asked = self.store.ask(self.strategy.sampler(seed), self._untried(seed) if stuck else None)
-        chosen = {path: asked.params[path] for path in self.ground.choices}
-        begin = time.perf_counter()
-        trial = self._statics(number, chosen)
+        number, begin = self._number(), time.perf_counter()
+        asked = self._new(number)
+        trial = self._statics(number, asked.chosen)
         if isinstance(trial, Trial):
             self._over(asked, attrs.evolve(trial, seconds=round(time.perf_counter() - begin, 3)))
             return
-        self._begin(asked, number, chosen, trial, begin)
+        self._begin(asked, number, trial, begin)
+
+    def _new(self, number: int) -> Asked:
+        """A combination that was not tried."""
+        seen = self._seen()
+        for attempt in range(TRIES):
+            asked = self.store.ask(self.strategy.sampler(seed_of(self.ground.seed, number, attempt)))
+            if tuple(asked.chosen.values()) not in seen:
+                return asked
+        seed = seed_of(self.ground.seed, number, TRIES)
+        return self.store.ask(self.strategy.sampler(seed), self._untried(seed))
 
     def _number(self) -> int:
         """The first that no trial has. What a search that was killed had under way gets its number again."""
@@ -193,29 +198,25 @@ class Search:
 
     def _statics(self, number: int, chosen: Mapping[str, str]) -> Trial | Known:
         """What can be said of a combination without running it: what becomes of it, or that it may be measured."""
-        known = [*self.store.trials, *(trial for _, trial in self.asked.values())]
-        again = next((t for t in known if t.chosen == chosen), None)
-        if again is not None:
-            reason = f"as trial {again.number}"
-            return Trial(number=number, chosen=chosen, state="repeat", reason=reason, like=again.number)
         try:
             found = examine(self.ground, self.aims, chosen)
         except Rejected as rejected:
             return Trial(number=number, chosen=chosen, state="rejected", reason=str(rejected))
+        known = (*self.store.trials, *(trial for _, trial in self.asked.values()))
         like = next((t for t in known if t.key == found.key), None)
         if like is None:
             return found
-        same = "same" if like.state == "done" else "repeat"
+        same = "same" if like.state == "done" and like.number not in self.asked else "repeat"
         return Trial(
             number=number, chosen=chosen, state=same, reason=f"as trial {like.number}", figures=like.figures,
             metrics=like.metrics, violations=like.violations, key=found.key, like=like.number,
         )  # fmt: skip
 
-    def _begin(self, asked: Any, number: int, chosen: Mapping[str, str], known: Known, since: float) -> None:
+    def _begin(self, asked: Asked, number: int, known: Known, since: float) -> None:
         """Time a combination, and give it away to be measured."""
         within, figures = self.ground.spec.search["within"], dict(known.figures)
-        candidate = Candidate(number, chosen, known.spec, self.there.trial(number))
-        trial = Trial(number=number, chosen=chosen, state="done", key=known.key)
+        candidate = Candidate(number, asked.chosen, known.spec, self.there.trial(number))
+        trial = Trial(number=number, chosen=asked.chosen, state="done", key=known.key)
 
         def over(state: Any, reason: str) -> None:
             taken = round(time.perf_counter() - since, 3)
@@ -267,9 +268,10 @@ class Search:
             curve=curve_of(candidate), violations=broken, seconds=outcome.seconds,
         ))  # fmt: skip
 
-    def _over(self, asked: Any, trial: Trial) -> None:
+    def _over(self, asked: Asked, trial: Trial) -> None:
         self.store.tell(asked, trial)
-        self._keep_time()
+        if trial.state in SPENT:
+            self._keep_time()
         self.watcher.trial(trial, self._share())
 
     def _judge(self, candidate: Candidate, share: float, metrics: Mapping[str, float]) -> str:

@@ -116,16 +116,27 @@ class SearchFolder:
         write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def seed_of(seed: int, number: int) -> int:
-    """The seed of the sampler that makes one trial."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
+def seed_of(seed: int, number: int, attempt: int) -> int:
+    """The seed of the sampler that makes one attempt at a trial."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}/{attempt}".encode()).digest()[:4], "big")
+
+
+@attrs.frozen
+class Asked:
+    """A combination that a strategy proposed."""
+
+    chosen: Mapping[str, str]
+    notes: Mapping[str, Any]
+    """What the sampler noted beside it, such as a generation."""
 
 
 class Store:
-    """The trials of a search, on disk and in memory.
+    """The trials of a search, in one sqlite file.
 
-    What chooses looks at the copy in memory. A trial that is over goes to disk in one transaction, so a search that is
-    killed finds there the trials that were over, each of them whole, and nothing else.
+    A trial goes there when it is over, in one transaction, so a search that is killed finds there the trials that were
+    over, each of them whole, and nothing else. Every question to a sampler is asked of a study that is made anew from
+    these trials: what samplers keep in a study beside them is lost when a process dies, and would make a search that
+    goes on differ from one that was never stopped.
     """
 
     def __init__(self, folder: SearchFolder, choices: Mapping[str, Sequence[str]], aims: Sequence[Aim]):
@@ -134,30 +145,32 @@ class Store:
         self.aims = aims
         category = self._optuna.distributions.CategoricalDistribution
         self._choices = {path: category(tuple(values)) for path, values in choices.items()}
-        directions = ["maximize" if aim.larger else "minimize" for aim in aims]
+        self._directions = ["maximize" if aim.larger else "minimize" for aim in aims]
         self._disk = self._optuna.create_study(
-            study_name="search", storage=f"sqlite:///{folder.store}", directions=directions, load_if_exists=True
+            study_name="search", storage=f"sqlite:///{folder.store}", directions=self._directions, load_if_exists=True
         )
-        self._memory = self._optuna.create_study(directions=directions)
-        self.trials: list[Trial] = []
-        for kept in self._disk.get_trials(deepcopy=False):
-            self._memory.add_trial(kept)
-            self.trials.append(Trial.of_json(kept.user_attrs[ATTRIBUTE]))
+        self._kept = list(self._disk.get_trials(deepcopy=False))
+        self.trials = [Trial.of_json(kept.user_attrs[ATTRIBUTE]) for kept in self._kept]
 
-    def ask(self, sampler: Any, fixed: Mapping[str, str] | None = None) -> Any:
-        """A new trial of optuna's, its choices made by a sampler or given."""
-        self._memory.sampler = sampler
+    def ask(self, sampler: Any, fixed: Mapping[str, str] | None = None) -> Asked:
+        """A new combination, made by a sampler or given."""
+        study = self._optuna.create_study(directions=self._directions, sampler=sampler)
+        study.add_trials(self._kept)
         if fixed is not None:
-            self._memory.enqueue_trial(dict(fixed))
-        return self._memory.ask(self._choices)
+            study.enqueue_trial(dict(fixed))
+        study.ask(self._choices)
+        made = study.get_trials(deepcopy=False)[-1]
+        return Asked({path: made.params[path] for path in self._choices}, made.system_attrs)
 
-    def tell(self, asked: Any, trial: Trial) -> None:
-        """Write down what became of a trial."""
+    def tell(self, asked: Asked, trial: Trial) -> None:
+        """Write down what became of a combination."""
         state = self._optuna.trial.TrialState[OPTUNA.get(trial.state, "PRUNED")]
         complete = state.name == "COMPLETE"
-        for bound, excess in trial.violations.items():
-            asked.set_constraint(bound, excess)
-        asked.set_user_attr(ATTRIBUTE, trial.as_json())
-        self._memory.tell(asked, [trial.figures[aim.name] for aim in self.aims] if complete else None, state)
-        self._disk.add_trial(self._memory.get_trials(deepcopy=False)[asked.number])
+        made = self._optuna.create_trial(
+            state=state, values=[trial.figures[aim.name] for aim in self.aims] if complete else None,
+            params=dict(asked.chosen), distributions=self._choices, system_attrs=dict(asked.notes),
+            constraints=dict(trial.violations) or None, user_attrs={ATTRIBUTE: trial.as_json()},
+        )  # fmt: skip
+        self._disk.add_trial(made)
+        self._kept.append(made)
         self.trials.append(trial)

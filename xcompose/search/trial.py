@@ -12,11 +12,11 @@ from xcompose.spec.objectives import Objective
 State = Literal["done", "same", "stopped", "failed", "rejected", "repeat"]
 STATES: dict[str, str] = {
     "done": "measured",
-    "same": "the same model, task and training as an earlier trial: its figures are taken",
+    "same": "model, task and training as in an earlier trial: its figures are taken",
     "stopped": "stopped early, because it could no longer win",
     "failed": "failed while it was measured",
     "rejected": "rejected before anything ran",
-    "repeat": "a combination that was tried before",
+    "repeat": "model, task and training as in a trial that was stopped, failed, or is under way",
 }
 """What can become of a trial."""
 
