@@ -72,20 +72,6 @@ def finish_model(model: Model) -> None:
         finish(model)
 
 
-def add_to_model(model: Model, spec: Spec, *, registry: Registry | None = None) -> None:
-    """Let the add-ons that a spec lists behind those of a built model change it in place; then it is the model's spec.
-
-    Raises:
-        SpecError: one may not follow those before it, or refuses the model.
-    """
-    composer = Composer(registry or load(), spec=spec.name)
-    every = composer.addons(spec.addons, _context(model.options, composer))
-    for listed in every[len(model.addons) :]:
-        composer.changed(listed, listed.addon.apply, model)
-        model.addons = (*model.addons, listed)
-    model.spec = spec
-
-
 def extend_model(model: Model, nodes: Sequence[Node], *, registry: Registry | None = None) -> None:
     """Put more add-ons on a model, behind those that it has, in place; its spec has them, too.
 
