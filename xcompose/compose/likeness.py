@@ -61,7 +61,8 @@ def map_divergence(student: Tensor, teacher: Tensor, rows: Tensor | None) -> Ten
     if student.shape[1] != teacher.shape[1]:
         own = own.logsumexp(1, keepdim=True) - math.log(own.shape[1])
         count = asks.sum(1, keepdim=True).clamp(min=1)
-        theirs = theirs.masked_fill(~asks[..., None], NEVER).logsumexp(1, keepdim=True) - count[..., None].log()
+        theirs = theirs.masked_fill(~asks[..., None], NEVER).logsumexp(1, keepdim=True)
+        theirs = theirs - count[..., None].to(theirs.dtype).log()
         asks = asks.any(1, keepdim=True)
     return _mean(divergence(own, theirs), asks if rows is None else asks & rows[:, None])
 
