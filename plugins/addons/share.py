@@ -62,7 +62,7 @@ class Share(Addon):
     def __init__(self, options: ShareOptions, context: Context):
         self.options = options
         meant = {part for word in options.what for part in MEANT.get(word, (word,))}
-        self.parts = tuple(part for part in EVERY if part in meant)
+        self.parts: tuple[LayerPart, ...] = tuple(part for part in EVERY if part in meant)
 
     def apply(self, model: Model) -> None:  # type: ignore[override]
         stacks = stacks_named(model, self.options.stacks)
