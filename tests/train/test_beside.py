@@ -1,0 +1,158 @@
+"""Runs that train adapters beside a frozen base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import xcompose as xc
+from tests.cli.calling import call
+from tests.train.tiny import corpus
+from xcompose import registry
+from xcompose.compose.adapter_files import base_hash
+from xcompose.spec import load
+from xcompose.train import train
+from xcompose.train.beside import changed_base
+
+MODEL = "{type: decoder, dim: 32, heads: 2, layers: 2, length: 64, mixer: 'MIXER'}"
+SPEC = """\
+xcompose: 1
+model: MODEL
+addons: [ADDONS]
+task: lm
+train: {budget: 4 steps, batch: 2, length: 16, eval: {every: 4, batches: 1}, lr: 1e-2}
+"""
+MIXERS = {
+    "dense": "attention",
+    "centroids that count": "attention(pattern=routing(4, window=8, form=strict))",
+    "features that are drawn anew": "attention(score=favor(16, redraw=1))",
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    corpus(tmp_path)
+    return tmp_path
+
+
+def go(addons: str, run: str, mixer: str = "attention", **options):
+    file = Path(f"{run}.xc.yaml")
+    file.write_text(SPEC.replace("MODEL", MODEL).replace("MIXER", mixer).replace("ADDONS", addons))
+    spec = load(str(file), (), catalogue=registry.load().catalogue)
+    return train(spec, Path(run), data=Path("text.txt"), accelerator="cpu", **options)
+
+
+@pytest.mark.parametrize("mixer", MIXERS.values(), ids=MIXERS)
+def test_the_base_is_the_same_before_and_after(here: Path, mixer: str):
+    result = go("lora(2), 'adapter(3, behind=ffn)'", "tuned", mixer)
+
+    kept = json.loads(Path("tuned/result.json").read_text())["base"]
+    assert kept["before"] == kept["after"] == base_hash(xc.load("tuned"))
+    assert result.missed == ()
+    assert result.adapters == ["lora", "adapter"]
+
+
+def test_a_base_that_changed_is_found():
+    (found,) = changed_base({"before": "a" * 64, "after": "b" * 64})
+
+    assert found.code == "XC088"
+    assert found.message == "training changed the base, which was frozen"
+    assert found.label == "its hash was aaaaaaaaaaaa and is bbbbbbbbbbbb"
+    assert changed_base(None) == ()
+
+
+def test_two_adapters_of_one_base_are_trained_apart_and_fused(here: Path):
+    base = go("", "base")
+    assert base.base is None
+    for name in ("de", "en"):
+        result = go(f"'adapter(3, name={name})'", name, base=Path("base/model.safetensors"))
+        assert result.base["after"] == base_hash(xc.load("base"))
+    files = [Path(f"{name}/adapters/{name}.safetensors") for name in ("de", "en")]
+    both = "'adapter(3, name=de)', 'adapter(3, name=en)', 'fusion(de, en)'"
+    fused = go(both, "fused", base=Path("base/model.safetensors"), adapters=files)
+
+    assert fused.adapters == ["de", "en", "fusion"]
+    model = xc.load("fused")
+    for name, file in zip(("de", "en"), files, strict=True):
+        there = xc.adapters.weights(xc.load(name), name)
+        assert all(torch.equal(p, there[key]) for key, p in xc.adapters.weights(model, name).items()), file
+    with pytest.raises(xc.SpecError) as caught:
+        go(both, "other", adapters=files)
+    assert "was trained on another base" in str(caught.value)
+
+
+def test_a_run_that_merges_ends_plain(here: Path):
+    go("", "base")
+    go("'lora(2, merge=true)'", "merged", base=Path("base/model.safetensors"))
+    plain, merged = xc.load("base"), xc.load("merged")
+
+    assert list(plain.state_dict()) == list(merged.state_dict())
+    assert not torch.equal(plain.layers[0].mixer.q.weight, merged.layers[0].mixer.q.weight)
+    assert Path("merged/adapters/lora.safetensors").exists()
+    plain.load_state_dict(merged.state_dict())
+    assert json.loads(Path("merged/result.json").read_text())["base"]["after"] == base_hash(xc.load("base"))
+
+
+def test_the_command(here: Path):
+    go("", "base")
+    spec = SPEC.replace("MODEL", MODEL).replace("MIXER", "attention")
+    Path("de.xc.yaml").write_text(spec.replace("ADDONS", "'lora(2, name=de)'"))
+    Path("en.xc.yaml").write_text(spec.replace("ADDONS", "'lora(2, name=en)'"))
+    for name in ("de", "en"):
+        called = call(f"xcompose train {name}.xc.yaml --data text.txt --run {name} --base base --accelerator cpu")
+        assert called.code == 0
+    size = 2 * 2 * 2 * 2 * 32
+    base = base_hash(xc.load("base"))
+
+    assert call("xcompose adapter list de").out == f"de: {size} parameters, acts\nbase: {base}\n"
+    assert call("xcompose adapter list base").out == f"base: {base}\n"
+    assert json.loads(call("xcompose adapter list de --format json").out) == {
+        "base": base, "adapters": [{"name": "de", "active": True, "parameters": size}]
+    }  # fmt: skip
+    assert call("xcompose adapter save de -o de.safetensors").out == "wrote de.safetensors: de\n"
+    files = "de.safetensors en/adapters/en.safetensors"
+    assert call(f"xcompose adapter load base {files} --use en -o both.safetensors").out == (
+        "wrote both.safetensors: en on base\n"
+    )
+    assert call("xcompose adapter list both.safetensors").out == (
+        f"de: {size} parameters, switched off\nen: {size} parameters, acts\nbase: {base}\n"
+    )
+    assert call("xcompose adapter merge both.safetensors --use de -o plain.safetensors").out == (
+        "wrote plain.safetensors: de merged\n"
+    )
+    x = torch.arange(20)[None]
+    plain, de = xc.load("plain.safetensors"), xc.load("de")
+    assert plain.addons == ()
+    torch.testing.assert_close(plain(x).logits, de(x).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_what_the_command_refuses(here: Path):
+    go("", "base")
+    go("'adapter(2, name=de)'", "de", base=Path("base/model.safetensors"))
+    go("'adapter(2, name=de)'", "other")
+
+    called = call("xcompose adapter save base -o a.safetensors")
+    assert (called.code, called.err.splitlines()[0]) == (2, "error: this model has no adapters")
+    called = call("xcompose adapter merge de -o a.safetensors")
+    assert called.err.splitlines() == [
+        "error: 'de' cannot be merged: it is a network of its own behind a sub-layer",
+        "  = fix: switch it off first; keep it as an adapter",
+    ]
+    called = call("xcompose adapter load base other/adapters/de.safetensors -o a.safetensors")
+    assert called.code == 1
+    assert "was trained on another base" in called.err
+    called = call("xcompose adapter load base de/adapters/de.safetensors --use en -o a.safetensors")
+    assert called.err.splitlines() == ["error: none of these files holds 'en'", "  = fix: they hold de"]
+    assert not Path("a.safetensors").exists()
+
+
+@pytest.mark.parametrize("words", ["", " list", " save", " load", " merge"])
+def test_help_holds_an_example(words: str):
+    called = call(f"xcompose adapter{words} --help")
+
+    assert called.code == 0
+    assert "xcompose adapter" in called.out.partition("Example:")[2]
