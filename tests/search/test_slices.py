@@ -237,9 +237,7 @@ class TestRefusals:
         error = self.refusal({"let.c": ("8",)}, TINY + "addons: [adapter(3)]\n")
 
         assert error.message == "addon 'adapter' cannot stand in a super-network"
-        assert error.label == (
-            "it changes weights that are trained already, and those of a super-network are not yet"
-        )
+        assert error.label == "it changes weights that are trained already, and those of a super-network are not yet"
         assert error.fixes == ("search without it, and list it in the addons of a winner",)
 
     def test_a_part_where_another_has_a_weight(self):

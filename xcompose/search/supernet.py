@@ -23,7 +23,7 @@ from xcompose.compose.model import Model
 from xcompose.compose.observe import Tally
 from xcompose.compose.parts import AfterStep
 from xcompose.compose.tasks import Batch, Splits, Task
-from xcompose.diagnostics import Diagnostic, PartError, SpecError
+from xcompose.diagnostics import PartError, SpecError
 from xcompose.registry import Registry
 from xcompose.search.slices import Skeleton, Table, covering, places, started
 from xcompose.spec.model import Spec
@@ -357,14 +357,3 @@ class Sampled(Task):
             loss, metrics = self.task.loss(large, batch)
         smallest = {f"smallest_{name}": value for name, value in {"loss": least, **others}.items()}
         return loss, {**metrics, **smallest}
-
-
-def refusal(error: PartError, spec: Spec, path: str = "search.strategy") -> SpecError:
-    """What is wrong with a super-network, as a finding about a spec."""
-    node = spec.search.get("strategy")
-    return SpecError(
-        Diagnostic(
-            error.code, error.message, label=error.label, fixes=error.fixes, path=path, stage="search",
-            spec=spec.name, span=node.span if node is not None else None,
-        )
-    )  # fmt: skip
