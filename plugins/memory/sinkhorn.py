@@ -53,6 +53,7 @@ from xcompose.api import (
     option,
     options,
     pack,
+    refuse_unused,
     take_rows,
 )
 
@@ -343,6 +344,10 @@ def masked(scores: Tensor, none: Tensor | None) -> Tensor:
 def build(options: SinkhornOptions, context: Context) -> Memory:
     """The form that the model needs, after what cannot be was refused."""
     cross = context.role == "cross"
+    if not options.columns:
+        refuse_unused(
+            options, ("iterations",), "memory 'sinkhorn'", "rows alone are balanced after one step", "columns=true"
+        )
     if context.length is None:
         raise PartError(
             f"memory 'sinkhorn' needs the length of the {'source' if cross else 'model'}",

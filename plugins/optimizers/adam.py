@@ -15,7 +15,7 @@ from typing import Any
 
 from torch.optim import Adam, Optimizer
 
-from xcompose.api import Component, Context, OptimizerFactory, PartError, Real, hookimpl, option, options
+from xcompose.api import Component, Context, OptimizerFactory, Real, hookimpl, option, options, two_betas
 
 
 @options
@@ -32,15 +32,11 @@ class AdamOptions:
 
 def build(options: AdamOptions, context: Context) -> OptimizerFactory:
     """What makes the optimizer from parameter groups and a learning rate."""
-    if len(options.betas) != 2:
-        raise PartError(
-            f"'betas' takes two numbers, found {len(options.betas)}", option="betas", fixes=("betas=[0.9, 0.999]",)
-        )
-    first, second = options.betas
+    betas = two_betas(options.betas)
 
     def make(groups: Iterable[Any], lr: float) -> Optimizer:
         return Adam(
-            groups, lr=lr, betas=(first, second), eps=options.eps, weight_decay=options.weight_decay, fused=True
+            groups, lr=lr, betas=betas, eps=options.eps, weight_decay=options.weight_decay, fused=True
         )
 
     return make

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch.optim import Optimizer, RAdam
 
-from xcompose.api import Component, Context, OptimizerFactory, PartError, Real, hookimpl, option, options
+from xcompose.api import Component, Context, OptimizerFactory, Real, hookimpl, option, options, two_betas
 
 
 @options
@@ -34,14 +34,10 @@ class RAdamOptions:
 
 def build(options: RAdamOptions, context: Context) -> OptimizerFactory:
     """What makes the optimizer from parameter groups and a learning rate."""
-    if len(options.betas) != 2:
-        raise PartError(
-            f"'betas' takes two numbers, found {len(options.betas)}", option="betas", fixes=("betas=[0.9, 0.999]",)
-        )
-    first, second = options.betas
+    betas = two_betas(options.betas)
 
     def make(groups: Iterable[Any], lr: float) -> Optimizer:
-        return RAdam(groups, lr=lr, betas=(first, second), eps=options.eps, weight_decay=options.weight_decay)
+        return RAdam(groups, lr=lr, betas=betas, eps=options.eps, weight_decay=options.weight_decay)
 
     return make
 

@@ -33,6 +33,7 @@ from xcompose.api import (
     hookimpl,
     option,
     options,
+    refuse_unused,
 )
 
 
@@ -63,6 +64,9 @@ class Adaptive(Output):
             )  # fmt: skip
         if found.dim != context.dim:
             raise PartError(f"rows of width {context.dim} do not fit clusters of an embedding of width {found.dim}")
+        if not found.projections:
+            reason = "the embedding projects no cluster, because its tables are as wide as the model"
+            refuse_unused(options, ("projections",), "output 'adaptive'", reason)
         self.edges, self.one_table = found.edges, found.one_table
         kind = Clusters if found.one_table else ToLogits
         tables = [kind(t.embedding_dim, t.num_embeddings) for t in found.tables]

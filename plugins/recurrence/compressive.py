@@ -66,6 +66,7 @@ from xcompose.api import (
     option,
     options,
     pack,
+    refuse_unused,
     segment_tiles,
     take_rows,
 )
@@ -375,14 +376,26 @@ def as_slots(x: Tensor, at: range | Tensor, rate: int) -> Slots:
 def build(options: CompressiveOptions, context: Context) -> Memory | tuple[Memory, ...]:
     """The carried rows, and the slots behind them."""
     rows = CarriedRows("compressive", options.length, options.memory, context)
+    refuse(options)
     if not options.compressed:
         return rows
-    refuse(options)
     return rows, Compressed(options, context, rows.pattern)
 
 
 def refuse(options: CompressiveOptions) -> None:
-    """Refuse rows that do not fill their slots, and losses without anybody to learn from them."""
+    """Refuse rows that do not fill their slots, losses without anybody to learn from them, and what squeezing alone
+    asks, where nothing is squeezed."""
+    if not options.compressed:
+        squeezing = ("rate", "by", "loss", "dilation", "distance")
+        refuse_unused(
+            options, squeezing, "recurrence 'compressive'", "compressed=0 leaves no slots to squeeze rows into",
+            "compressed=...",
+        )  # fmt: skip
+        return
+    if options.by != "dilated":
+        refuse_unused(
+            options, ("dilation",), "recurrence 'compressive'", "it takes neighbours into one slot", "by=dilated"
+        )
     r = options.rate * (options.dilation if options.by == "dilated" else 1)
     for name, size in (("length", options.length), ("memory", options.memory)):
         if size % r:

@@ -42,6 +42,7 @@ from xcompose.api import (
     hookimpl,
     option,
     options,
+    written,
 )
 
 Kind = Literal["dense", "random", "fixed", "factorized-dense", "factorized-random", "content"]
@@ -326,12 +327,17 @@ def refuse(options: SynthesizerOptions, context: Context) -> None:
         raise PartError(f"score 'synthesizer' takes {what}", option="of", fixes=("synthesizer(random, dense)",))
     if set(options.of) == {"content"}:
         raise PartError("score 'synthesizer' with 'content' alone is softmax", option="of", fixes=("score=softmax",))
-    needs = {"hidden": {"dense", "factorized-dense"}, "factors": {"factorized-dense"}}
+    needs = {
+        "hidden": {"dense", "factorized-dense"}, "factors": {"factorized-dense"}, "rank": {"factorized-random"},
+        "std": {"random", "fixed", "factorized-random"},
+    }  # fmt: skip
     for name, kinds in needs.items():
-        if getattr(options, name) and not kinds & set(options.of):
+        if written(options, name) and not kinds & set(options.of):
             missing = "which is not" if len(kinds) == 1 else "none of which is"
+            *others, last = sorted(kinds)
+            named = f"{', '.join(others)} and {last}" if others else last
             raise PartError(
-                f"'{name}' belongs to {' and '.join(sorted(kinds))}, {missing} mixed here", option=name,
+                f"'{name}' belongs to {named}, {missing} mixed here", option=name,
                 fixes=(f"leave {name} out",),
             )  # fmt: skip
     columns, factors = context.prefix + context.length, options.factors

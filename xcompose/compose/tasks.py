@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -85,6 +85,22 @@ OptimizerFactory: TypeAlias = Callable[[Iterable[Any], float], Optimizer]
 
 ScheduleFunction: TypeAlias = Callable[[int, int], float]
 """`factor(step, total_steps)` of the learning rate; what building a schedule component returns."""
+
+
+def two_betas(betas: Sequence[float]) -> tuple[float, float]:
+    """How much of the running moments an optimizer keeps in a step: of the gradient, of its square.
+
+    Raises:
+        PartError: there are not two, or one of them keeps everything.
+    """
+    if len(betas) != 2:
+        raise PartError(f"'betas' takes two numbers, found {len(betas)}", option="betas", fixes=("betas=[0.9, 0.999]",))
+    if max(betas) >= 1:
+        raise PartError(
+            f"'betas' must lie below 1, found {max(betas):g}", label="a moment that keeps all of itself learns nothing",
+            option="betas", fixes=("betas=[0.9, 0.999]",),
+        )  # fmt: skip
+    return betas[0], betas[1]
 
 
 def check_logits(task: str, logits: Tensor, choices: int, *, each_token: bool) -> None:

@@ -574,6 +574,11 @@ REFUSALS = {
         {}, "none", {"length": L, "prefix": 4},
         ("the 4 rows before the tokens fill no blocks of 3", "", ("a block that divides them",), "block"),
     ),
+    "rows alone, balanced often": (
+        {"columns": False, "iterations": 9}, "none", {"length": L},
+        ("memory 'sinkhorn' has no use for 'iterations' here", "rows alone are balanced after one step",
+         ("leave iterations out", "columns=true"), "iterations"),
+    ),
 }  # fmt: skip
 
 

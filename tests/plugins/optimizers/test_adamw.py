@@ -45,3 +45,12 @@ def test_betas_are_two():
         build(AdamWOptions(betas=(0.9,)), CONTEXT)
 
     assert (str(error.value), error.value.option) == ("'betas' takes two numbers, found 1", "betas")
+
+
+def test_no_beta_is_one():
+    with pytest.raises(PartError) as error:
+        build(AdamWOptions(betas=(0.9, 1.0)), CONTEXT)
+
+    assert (error.value.message, error.value.option) == ("'betas' must lie below 1, found 1", "betas")
+    assert error.value.label == "a moment that keeps all of itself learns nothing"
+    assert error.value.fixes == ("betas=[0.9, 0.999]",)

@@ -59,6 +59,8 @@ class TestAdaptive:
     @pytest.mark.parametrize("given", [{}, {"tied": False}, {"projections": "own"}, {"projections": "tied"}], ids=str)
     @pytest.mark.parametrize("shape", [{}, {"div": 1}, {"div": 1, "width": 5}, {"width": 8}], ids=str)
     def test_equals_its_formula(self, given, shape):
+        if shape == {"div": 1} and "projections" in given:
+            given = {}  # there are none
         made, x = output(clusters(**shape), **given), leaf(2, 3, C)
         found = made(x, Axis(range(3)))
         wanted = torch.stack([naive(made, row) for row in x.flatten(0, 1)]).unflatten(0, (2, 3))
@@ -112,6 +114,23 @@ class TestAdaptive:
 
         assert found.message == "output 'adaptive' takes its clusters from the embedding, and this one has none"
         assert found.fixes == ("embedding: adaptive(...)", "output: lm")
+
+    def test_projections_that_the_embedding_does_not_have_are_refused(self):
+        embedding, output = "adaptive(3, 7, div=1)", "adaptive(projections=tied)"
+        with pytest.raises(SpecError) as caught:
+            xc.build(
+                {
+                    "xcompose": 1,
+                    "model": {
+                        "type": "decoder", "vocab": V, "dim": C, "heads": 2, "layers": 1, "embedding": embedding,
+                        "output": output,
+                    },
+                }
+            )  # fmt: skip
+        (found,) = caught.value.diagnostics
+
+        assert found.message == "output 'adaptive' has no use for 'projections' here"
+        assert found.fixes == ("leave projections out",)
 
     def test_rows_of_another_width_are_refused(self):
         with pytest.raises(SpecError) as caught:

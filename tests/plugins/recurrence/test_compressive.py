@@ -293,7 +293,8 @@ def test_the_cover_holds_every_pair_once(size):
 @pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("size", [(4, 8, 3, 2), (6, 6, 2, 3), (4, 12, 1, 4)])
 def test_spans_are_those_of_a_prefix_and_end_before_they_are_read(size, by):
-    made = built(size, by=by, dilation=1 if size[3] == 3 or size[0] == size[3] else 2).inner.memories[1]
+    apart = {"dilation": 1 if size[3] == 3 or size[0] == size[3] else 2} if by == "dilated" else {}
+    made = built(size, by=by, **apart).inner.memories[1]
 
     assert spans_are_prefix(made.spans) is None
     start, end, at = made.spans(70)
@@ -312,10 +313,9 @@ def test_every_left_row_of_a_dilated_slot_belongs_to_one_slot():
 
 def test_without_slots_it_is_segments():
     plain = mixer(attention(heads=H, recurrence=part("recurrence", "segments", length=4, memory=6)), C)
-    for given in ({}, {"by": "mean"}, {"loss": "bptt"}):
-        made = built((4, 6, 0, 2), **given)
-        assert [name for name, _ in made.named_parameters()] == [name for name, _ in plain.named_parameters()]
-        assert torch.equal(made(rows(B, N, C), Axis(range(N))).x, plain(rows(B, N, C), Axis(range(N))).x)
+    made = built((4, 6, 0, 3))
+    assert [name for name, _ in made.named_parameters()] == [name for name, _ in plain.named_parameters()]
+    assert torch.equal(made(rows(B, N, C), Axis(range(N))).x, plain(rows(B, N, C), Axis(range(N))).x)
     none = mixer(attention(heads=H, recurrence=part("recurrence", "segments", length=4, memory=0)), C)
     assert torch.equal(built((4, 0, 0, 3))(rows(B, N, C), Axis(range(N))).x, none(rows(B, N, C), Axis(range(N))).x)
 
@@ -523,6 +523,18 @@ REFUSED = {
         {"by": "mean", "loss": "attention"}, "by=mean has no weights that could learn from loss=attention",
         "", ("leave loss out", "by=conv"),
     ),
+    "dilation": (
+        {"by": "mean", "dilation": 3}, "recurrence 'compressive' has no use for 'dilation' here",
+        "it takes neighbours into one slot", ("leave dilation out", "by=dilated"),
+    ),
+    **{
+        name: (
+            {"size": (2, 5, 0, value if name == "rate" else 3), **({} if name == "rate" else {name: value})},
+            f"recurrence 'compressive' has no use for '{name}' here",
+            "compressed=0 leaves no slots to squeeze rows into", (f"leave {name} out", "compressed=..."),
+        )
+        for name, value in {"rate": 2, "by": "mean", "loss": "bptt", "dilation": 3, "distance": "time"}.items()
+    },
 }  # fmt: skip
 
 

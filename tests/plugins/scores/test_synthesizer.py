@@ -670,6 +670,15 @@ class TestRefused:
                 "factors", ("leave factors out",),
             ),
             (
+                ("dense", "random"), {"rank": 4}, "'rank' belongs to factorized-random, which is not mixed here",
+                "rank", ("leave rank out",),
+            ),
+            (
+                ("dense", "content"), {"std": 0.5},
+                "'std' belongs to factorized-random, fixed and random, none of which is mixed here", "std",
+                ("leave std out",),
+            ),
+            (
                 ("factorized-dense",), {"factors": (3, 5)},
                 "the product of two 'factors' must be 14, one logit for each column", "factors", ("factors=[2, 7]",),
             ),
