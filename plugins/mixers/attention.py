@@ -307,7 +307,7 @@ def inner(
     position = position if position is not None and acts_inside(position) else Position()
     terms = position.terms(h, d)
     memories = gathered(options, context, inside, cross)
-    refuse_memories(options, context, memories, causal)
+    refuse_memories(options, context, memories, causal, h)
     refuse_beside_means(options, context, pattern, memories, h)
     if any(part.learned for _, part in pattern.groups(h)) and any(m.tokens for m in memories.values()):
         name = context.name(options.pattern)

@@ -164,11 +164,11 @@ class Centroids(nn.Module, Observer):
 class Routing(Centroids, ClusterPattern):
     """The published form."""
 
-    crosses = True
     strict_form = "form=strict"
 
     def __init__(self, options: RoutingOptions, context: Context):
         super().__init__(options, context)
+        self.crosses = not options.alone  # type: ignore[misc]
         self.nulls = nn.ParameterList()
         if options.null == "learned":
             widths = (self.means.shape[2], context.value_dim or self.means.shape[2])

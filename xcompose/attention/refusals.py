@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from xcompose.attention.checks import (
     between_clocks,
     prefix_stable,
@@ -76,8 +78,11 @@ def refuse_beside_means(
             )  # fmt: skip
 
 
-def refuse_memories(options: Any, context: Context, memories: Mapping[str, Memory], causal: bool) -> None:
-    """Refuse slots that nobody reads, that would show the future, and patterns of slots that ask for the end."""
+def refuse_memories(
+    options: Any, context: Context, memories: Mapping[str, Memory], causal: bool, heads: int = 1
+) -> None:
+    """Refuse slots that nobody reads, that would show the future, that contents cannot choose, and patterns of slots
+    that ask for the end."""
     for name, memory in memories.items():
         kind = name.partition(" ")[0]
         if memory.pattern.empty:
@@ -85,18 +90,43 @@ def refuse_memories(options: Any, context: Context, memories: Mapping[str, Memor
                 f"{kind} '{context.name(getattr(options, kind))}' is read by nobody", option=kind,
                 label="its own pattern allows none of its slots", fixes=("pattern=dense inside it", "leave it out"),
             )  # fmt: skip
+        if reason := unchosen(memory, context, heads):
+            raise PartError(
+                f"{kind} '{context.name(getattr(options, kind))}' cannot let contents choose among its slots",
+                label=reason, option=kind, fixes=("pattern=dense inside it",),
+            )  # fmt: skip
     if not causal:
         return
     for name, memory in memories.items():
         kind = name.partition(" ")[0]
         reason = (
-            spans_are_prefix(memory.spans) or prefix_stable(memory.pattern) or selection(memory.pattern, context.causal)
+            spans_are_prefix(memory.spans)
+            or prefix_stable(memory.pattern, heads)
+            or selection(memory.pattern, context.causal, heads)
         )
         if reason:
             raise PartError(
                 f"a decoder cannot use {kind} '{context.name(getattr(options, kind))}'", label=reason,
                 fixes=("use it in an encoder", "a causal summary: conv(3)"), option=kind,
             )  # fmt: skip
+
+
+def unchosen(memory: Memory, context: Context, heads: int) -> str | None:
+    """Why contents cannot choose slots of a memory as its pattern lets them; None where they can, or do not choose."""
+    parts = [part for _, part in memory.pattern.groups(heads) if part.learned]
+    if any(part.merge == "mean" for part in parts):
+        return "each cluster has a softmax of its own, and the slots of a memory belong to the softmax of the tokens"
+    if any(part.selects == "prefix" for part in parts):
+        return "this form keeps the rows that can still be read itself, and a memory keeps its own slots"
+    if parts and (context.role == "cross" or not is_rows(memory)):
+        return "they choose among the rows of the sequence, one for each query, and its slots are others"
+    return None
+
+
+def is_rows(memory: Memory) -> bool:
+    """Whether its slots are the rows of the sequence, all of them and no other."""
+    n = LONG
+    return all(np.array_equal(part, np.arange(n)) for part in memory.spans(n))
 
 
 def refuse_idle(options: Any, context: Context, pattern: Pattern, memories: Mapping[str, Memory], heads: int) -> None:

@@ -506,6 +506,43 @@ class TestRefused:
             ("pattern=dense inside it", "leave it out"), "memory",
         )  # fmt: skip
 
+    @pytest.mark.parametrize(
+        ("memory", "of", "causal", "reason"),
+        [
+            (
+                ("reread", {}), ("routing", {"clusters": 2, "window": 3}), "none",
+                "each cluster has a softmax of its own, and the slots of a memory belong to the softmax of the tokens",
+            ),
+            (
+                ("reread", {}), ("lsh", {"buckets": 4, "chunk": 4}), "strict",
+                "this form keeps the rows that can still be read itself, and a memory keeps its own slots",
+            ),
+            (
+                ("pool", {"factor": 3}), ("lsh", {"buckets": 4, "chunk": 4}), "none",
+                "they choose among the rows of the sequence, one for each query, and its slots are others",
+            ),
+        ],
+    )  # fmt: skip
+    def test_contents_that_cannot_choose_slots(self, memory, of, causal, reason):
+        (name, given), (chooser, more) = memory, of
+        made = part("memory", name, pattern=pattern(chooser, **more), **given)
+
+        assert refusal(attention(heads=H, pattern="dense", memory=made), causal) == refused(
+            f"memory '{name}' cannot let contents choose among its slots", reason, ("pattern=dense inside it",),
+            "memory",
+        )  # fmt: skip
+
+    @pytest.mark.parametrize("padded", [False, True])
+    def test_contents_may_choose_rows_that_are_read_again(self, padded):
+        again = part("memory", "reread", pattern=pattern("lsh", buckets=4, chunk=4))
+        made = mixer(attention(heads=H, pattern="dense", memory=again), C, "none")
+        valid = torch.arange(11) < torch.tensor([[11], [7]])
+        x = rows(2, 11, C) * valid[..., None]
+
+        found = made(x, Axis(range(11), valid if padded else None, total=11)).x
+        alone = made(x[1:, :7], Axis(range(7), total=7)).x
+        assert torch.allclose(found[1:, :7], alone, rtol=0, atol=1e-12) == padded
+
     def test_projections_that_nobody_uses_are_not_made(self):
         made = mixer(attention(heads=H, pattern="none", memory=part("memory", "reread")), C, "none")
 

@@ -161,6 +161,14 @@ def test_across_sequences_it_reads_whatever_is_alike(shared):
     assert between_clocks(routing(made), H) is None
 
 
+def test_across_sequences_nobody_is_left_out_for_standing_at_the_same_place():
+    with pytest.raises(PartError) as caught:
+        layer("value", False, role="cross", alone=True)
+
+    assert caught.value.message == "cross-attention cannot use pattern 'routing'"
+    assert caught.value.label == ("it compares positions of queries and keys, which mean nothing between two sequences")
+
+
 def test_across_sequences_padding_of_the_source_takes_nobodys_place():
     made = layer("value", False, role="cross").eval()
     x, source = rows(B, N, DIM), rows(B, M, DIM, seed=3)
