@@ -19,6 +19,7 @@ PAGE = """\
   th, td { text-align: left; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid #eceff1; vertical-align: top; }
   .small td, .small th { font-size: 13px; padding: .15rem .9rem .15rem 0; }
   .dot { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .5em; }
+  .lines td:last-child { white-space: pre-line; }
   .scroll { overflow-x: auto; }
   svg { max-width: 100%; height: auto; }
 </style>
@@ -33,11 +34,11 @@ PAGE = """\
 {% if rows %}
 <p class="quiet">No other trial is as good everywhere and better somewhere. Each stands in a spec of its own,
 <code>winner-N.xc.yaml</code>.</p>
-<div class="scroll"><table>
+<div class="scroll"><table class="lines">
 <tr>{% for name in headings %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for colour, row in rows %}
 <tr>{% for cell in row %}<td>{% if loop.first %}<span class="dot" style="background: {{ colour }}"></span>{% endif %}
-{{ cell }}</td>{% endfor %}</tr>
+{{- cell }}</td>{% endfor %}</tr>
 {% endfor %}
 </table></div>
 {% else %}

@@ -80,8 +80,7 @@ def _holding(spec: Spec, ground: Ground) -> Iterator[Expectation]:
 
 def headings(result: SearchResult) -> list[str]:
     """Of the table of winners."""
-    paths = list(result.winners[0].chosen) if result.winners else []
-    return ["", "trial", *(aim.name for aim in result.aims), *result.further, *paths]
+    return ["", "trial", *(aim.name for aim in result.aims), *result.further, "chosen"]
 
 
 def rows(result: SearchResult) -> list[list[str]]:
@@ -91,7 +90,8 @@ def rows(result: SearchResult) -> list[list[str]]:
         more = result.more.get(trial.number, {})
         found.append([
             str(place), str(trial.number), *(shown(aim, trial.figures[aim.name]) for aim in result.aims),
-            *(f"{more[name]:.4g}" if name in more else "" for name in result.further), *trial.chosen.values(),
+            *(f"{more[name]:.4g}" if name in more else "" for name in result.further),
+            "\n".join(f"{path}={value}" for path, value in trial.chosen.items()),
         ])  # fmt: skip
     return found
 
@@ -100,13 +100,15 @@ def table(result: SearchResult) -> Table:
     """The winners, for the terminal."""
     from rich.box import SIMPLE
     from rich.table import Table
+    from rich.text import Text
 
     made = Table(title="winners: nothing beats them", title_justify="left", box=SIMPLE, pad_edge=False)
-    numbers = 2 + len(result.aims) + len(result.further)
-    for place, heading in enumerate(headings(result)):
-        made.add_column(heading, justify="right" if place < numbers else "left", overflow="fold")
+    *numbers, chosen = headings(result)
+    for heading in numbers:
+        made.add_column(heading, justify="right", no_wrap=True)
+    made.add_column(chosen, overflow="fold")
     for row in rows(result):
-        made.add_row(*row)
+        made.add_row(*(Text(cell) for cell in row))
     return made
 
 

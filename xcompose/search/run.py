@@ -81,8 +81,8 @@ def search(
         ])  # fmt: skip
     else:
         there.start(overwrite=overwrite)
-        there.write_json(there.sampler, _sampler(spec))
         there.write_json(there.facts, {**found, "seconds": 0.0, "machine": machine()})
+        there.write_json(there.sampler, _sampler(spec))
     ground = Ground(
         spec=spec, reference=reference, sets=tuple(sets), choices=spec.search["choices"], seed=spec.search["seed"],
         folder=there.strategy, data=data, registry=known, shares=SHARES, accelerator=accelerator,

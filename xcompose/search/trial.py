@@ -76,7 +76,8 @@ class Aim:
         return str(self.objective)
 
     def small(self, value: float) -> float:
-        """The figure so that less is better."""
+        """The figure so that less is better, to six digits: behind them, sums in another order differ."""
+        value = float(f"{value:.6g}")
         return -value if self.larger else value
 
 
