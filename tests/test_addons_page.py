@@ -9,7 +9,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
+import xcompose as xc
 from xcompose import registry
 
 ROOT = Path(__file__).parent.parent
@@ -80,3 +82,11 @@ def test_the_ladder_is_on_the_page():
 
     assert [line for line in (*rungs, *reasons) if line not in text.splitlines()] == []
     assert len([line for line in text.splitlines() if line.count("|") == 4]) == 2 * 2 + len(rungs) + len(reasons)
+
+
+def test_the_example_on_the_page_is_a_model():
+    from tests.test_docs import blocks
+
+    ((_, text),) = blocks(ROOT / "docs" / "addons" / "README.md", "yaml")
+
+    assert [listed.node.name for listed in xc.build(yaml.safe_load(text)).addons] == ["share", "adapter"]

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 import xcompose as xc
 from xcompose import registry
@@ -34,6 +35,9 @@ PAGE, FIGURES = ROOT / "docs" / "addons" / "matrix.md", ROOT / "docs" / "addons"
 ADDONS = {
     "share": ("share(all)",),
     "share ffn": ("share(ffn)",),
+    "universal": ("universal(2, positions=false)",),
+    "bf16": ("precision(bf16)",),
+    "bf16 stored": ("precision(bf16, weights=true)",),
     "int8": ("quantize(int8)",),
     "dynamic": ("quantize(int8-dynamic)",),
     "int4": ("quantize(int4, group=8)",),
@@ -85,8 +89,8 @@ def refused(mechanism: str, first: str, then: str) -> Outcome | None:
     try:
         plan_model(read(mechanism, first, then))
     except SpecError as error:
-        (found,) = error.diagnostics
-        return Outcome(False, f"{found.message}: {found.label}" if found.label else found.message)
+        said = {f"{found.message}: {found.label}" if found.label else found.message for found in error.diagnostics}
+        return Outcome(False, "; ".join(sorted(said)))
     return None
 
 
@@ -146,7 +150,9 @@ def trained(spec: Spec) -> None:
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors of any make are equal."""
+    """Whether two tensors are equal, also those that are made of others."""
+    if is_traceable_wrapper_subclass(a):
+        return all(same(getattr(a, part), getattr(b, part)) for part in a.__tensor_flatten__()[0])
     return torch.equal(a.detach(), b.detach())
 
 

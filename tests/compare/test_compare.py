@@ -11,6 +11,8 @@ import pytest
 from xcompose import registry
 from xcompose.compare.candidates import candidates, recipe_of
 from xcompose.compare.compare import WORK_AT, Comparison, compare
+from xcompose.compare.table import headings, lines
+from xcompose.compose.spelling import Speller
 from xcompose.diagnostics import SpecError
 from xcompose.spec import load
 
@@ -101,3 +103,25 @@ def test_short_models_are_counted_up_to_their_length(here: Path):
     assert [list(row.counted.work_over_length) for row in found.rows] == [[5, 10, 20, 40]] * 2
     assert [row.counted.work for row in found.rows] == [None, None]
     assert "<svg" in Path("out/report.html").read_text()
+
+
+def test_add_ons_show_size_and_speed_before_and_after(here: Path):
+    text = SMALL.format(type="decoder", layers="2") + "addons: [share(ffn), quantize(int8)]\n"
+    Path("small.xc.yaml").write_text(text)
+    known = registry.load()
+    found = candidates(["small.xc.yaml"], (), known.catalogue, spelled=Speller(known).spelled)
+    recipe = recipe_of(load("recipe.xc.yaml", catalogue=known.catalogue), found, known.catalogue)
+    result = compare(found, recipe, Path("out"), data=Path("text.txt"), accelerator="cpu")
+    rows = {row.label: row for row in result.rows}
+    plain, shared, small = rows["small without add-ons"], rows["small with share(ffn) alone"], rows["small"]
+
+    assert result.changed
+    assert plain.before is shared.before is None
+    assert plain.after.bytes > shared.after.bytes == small.before.bytes > small.after.bytes
+    assert shared.quality == pytest.approx(small.before.metrics["bits_per_byte"], abs=1e-6)
+    assert all(one.tokens_per_second > 0 for one in (plain.after, small.before, small.after))
+    shown = [line for row in result.rows for line in lines(row, sizes=True)]
+    assert len(shown) == 4
+    assert shown[1 + [line[0] for line in shown].index("small")][0] == "  as it was trained"
+    assert {len(line) for line in shown} == {len(headings(result))}
+    assert "as it was trained" in Path("out/report.html").read_text()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xcompose.compose.addons import Given
     from xcompose.compose.model import Model
     from xcompose.registry import Registry
+    from xcompose.train.before import Standing
 
 WORK_AT, STATE_AT = 16 * 2**10, 64 * 2**10
 LENGTHS = tuple(2**k for k in range(10, 19))
@@ -73,9 +74,27 @@ class Row:
         return statistics.median(run.tokens_per_second for run in self.runs)
 
     @property
+    def after(self) -> Standing | None:
+        """What the trained model is worth: that of the middle run by speed; None where no run was measured."""
+        return _middle([run.after for run in self.runs])
+
+    @property
+    def before(self) -> Standing | None:
+        """The same in the form that was trained, where add-ons gave it another one at the end."""
+        return _middle([run.before for run in self.runs])
+
+    @property
     def steps(self) -> int:
         """Steps of the shortest run."""
         return min(run.steps for run in self.runs)
+
+
+def _middle(standings: Sequence[Standing | None]) -> Standing | None:
+    measured = sorted((one for one in standings if one is not None), key=lambda one: one.tokens_per_second)
+    if not measured:
+        return None
+    metrics = {name: statistics.fmean(one.metrics[name] for one in measured) for name in measured[0].metrics}
+    return attrs.evolve(measured[len(measured) // 2], metrics=metrics)
 
 
 @attrs.frozen(kw_only=True)
@@ -93,6 +112,8 @@ class Comparison:
     remarks: tuple[str, ...]
     """What must not be concluded."""
     folder: Path
+    changed: bool = False
+    """Whether add-ons change some of the models: then size and speed of what was made of them are shown, too."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -106,7 +127,10 @@ class Comparison:
                     "spread": row.spread, "tokens_per_second": row.speed, "steps": row.steps,
                     f"work_at_{format_length(WORK_AT)}": row.counted.work,
                     f"state_at_{format_length(STATE_AT)}": row.counted.state,
-                    "activations": row.counted.activations, "runs": [run.as_json() for run in row.runs],
+                    "activations": row.counted.activations,
+                    "before": None if row.before is None else attrs.asdict(row.before),
+                    "after": None if row.after is None else attrs.asdict(row.after),
+                    "runs": [run.as_json() for run in row.runs],
                 }
                 for row in self.rows
             ],
@@ -167,6 +191,7 @@ def compare(
     found = Comparison(
         recipe=recipe.name, recipe_line=recipe.describe(), metric=rows[0].runs[0].metric, higher_is_better=better,
         seeds=seeds, rows=ranked, warnings=warnings, remarks=remarks(ranked), folder=folder,
+        changed=any(candidate.spec.addons for candidate in candidates),
     )  # fmt: skip
     _write(found, {c.label: plan for c, plan in zip(candidates, plans, strict=True)}, registry)
     return found

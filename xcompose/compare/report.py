@@ -10,7 +10,7 @@ import attrs
 
 from xcompose.compare.compare import Comparison, Row
 from xcompose.compare.draw import drawing
-from xcompose.compare.table import cells, headings
+from xcompose.compare.table import headings, lines
 from xcompose.compare.template import TEMPLATE
 from xcompose.compare.verdict import agreement
 from xcompose.train.folder import RunFolder, read_metrics
@@ -58,7 +58,7 @@ def html(found: Comparison, plans: Mapping[str, Model], registry: Registry | Non
         found=found,
         agreement="" if found.warnings else agreement([row.counted for row in found.rows]),
         headings=headings(found),
-        rows=list(zip((colours[row.label] for row in found.rows), cells(found), strict=True)),
+        rows=[(colours[row.label], line) for row in found.rows for line in lines(row, sizes=found.changed)],
         curves=inline(curves(found, colours)),
         costs=inline(costs(found.rows, colours)),
         sections=[_section(row.label, colours[row.label], plans[row.label], registry) for row in found.rows],

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from xcompose.compare.compare import STATE_AT, WORK_AT, Comparison, Row
 from xcompose.compare.verdict import agreement
 from xcompose.spec.formats import format_bytes, format_flops, format_length
+
+if TYPE_CHECKING:
+    from xcompose.train.before import Standing
 
 NONE = "–"
 """Stands where a model does not take the length, or has no state."""
@@ -37,17 +41,24 @@ def headings(found: Comparison) -> tuple[tuple[str, str], ...]:
         ("memory", "activations ↓"),
         (f"state at {format_length(STATE_AT)}", "↓"),
         ("parameters", ""),
+        *((("weights", "↓"), ("forward pass", "tokens/s ↑")) if found.changed else ()),
     )
 
 
 def cells(found: Comparison) -> list[tuple[str, ...]]:
-    """The table's body, one row for each candidate, best first."""
-    return [_cells(row) for row in found.rows]
+    """The table's body, best first."""
+    return [line for row in found.rows for line in lines(row, sizes=found.changed)]
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    c = row.counted
-    return (
+def lines(row: Row, *, sizes: bool) -> list[tuple[str, ...]]:
+    """One candidate, and behind it what it was in the form that was trained, where that was another one.
+
+    Args:
+        row: the candidate.
+        sizes: whether its weights and the speed of a forward pass are shown.
+    """
+    c, before = row.counted, row.before
+    first = (
         row.label,
         f"{row.quality:.3f}" + ("" if row.spread is None else f" ± {row.spread:.3f}"),
         f"{row.speed:,.0f}",
@@ -56,7 +67,18 @@ def _cells(row: Row) -> tuple[str, ...]:
         NONE if c.activations is None else format_bytes(c.activations),
         NONE if c.state is None else format_bytes(c.state),
         f"{c.parameters:,}",
+        *(_sizes(row.after) if sizes else ()),
     )
+    if before is None:
+        return [first]
+    quality = f"{before.metrics[row.runs[0].metric]:.3f}"
+    return [first, ("  as it was trained", quality, "", "", "", "", "", "", *(_sizes(before) if sizes else ()))]
+
+
+def _sizes(standing: Standing | None) -> tuple[str, str]:
+    if standing is None:
+        return NONE, NONE
+    return format_bytes(standing.bytes), f"{standing.tokens_per_second:,.0f}"
 
 
 def aligned(headings: Sequence[Sequence[str]], body: Sequence[Sequence[str]]) -> list[str]:

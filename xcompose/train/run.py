@@ -66,7 +66,7 @@ class RunResult:
     before: Standing | None = None
     """The model in the form that was trained, where add-ons had something left to do behind it."""
     after: Standing | None = None
-    """The model as it is written, where it was trained in another form."""
+    """The model as it is written; None where a run was stopped before its end."""
     base: Mapping[str, str] | None = None
     """Where a base was frozen: its hash `before` training and `after`."""
     adapters: Sequence[str] = attrs.field(factory=list)
@@ -210,16 +210,19 @@ def fit(
                 watch.evaluate(learner, trainer.global_step)
         finally:
             display.stop()
-    forms, valid = None, watch.valid
+    before, after, valid = None, None, watch.valid
     kept = kept_base(work.model, run) if over else None
     adapters = write_adapters(work.model, run) if over else []
     if over and getattr(work.model, "unfinished", ()):
         before = standing(learner, valid)
         finish_model(work.model)  # type: ignore[arg-type]
         valid = learner.evaluate()
-        forms = before, standing(learner, valid)
-    result = _result(name, learner, run, trainer.global_step, valid, interrupted=not over, forms=forms)
-    result = attrs.evolve(result, base=kept, adapters=adapters, missed=(*result.missed, *changed_base(kept)))
+    if over:
+        after = standing(learner, valid)
+    result = _result(name, learner, run, trainer.global_step, valid, interrupted=not over)
+    result = attrs.evolve(
+        result, before=before, after=after, base=kept, adapters=adapters, missed=(*result.missed, *changed_base(kept))
+    )
     if over:
         finish(run, work, result)
     return result
@@ -268,19 +271,17 @@ def _alone() -> Iterator[None]:
 
 
 def _result(
-    name: str, learner: Learner, run: RunFolder, step: int, valid: Mapping[str, float], *, interrupted: bool,
-    forms: tuple[Standing, Standing] | None = None,
-) -> RunResult:  # fmt: skip
+    name: str, learner: Learner, run: RunFolder, step: int, valid: Mapping[str, float], *, interrupted: bool
+) -> RunResult:
     from xcompose.compose.model import Model
     from xcompose.decode.generate import refusal
 
     work = learner.work
-    before, after = forms or (None, None)
     return RunResult(
         name=name, folder=run.path, steps=step, tokens=step * work.settings.batch * work.settings.length,
         seconds=round(learner.seconds, 3), parameters=sum(p.numel() for p in work.model.parameters()),
         tokens_per_second=learner.tokens_per_second(), metric=work.task.metric, unit=work.task.unit,
-        valid=dict(valid), before=before, after=after, reads_source=getattr(work.model, "reads_source", False),
+        valid=dict(valid), reads_source=getattr(work.model, "reads_source", False),
         generates=isinstance(work.model, Model) and not refusal(work.model),
         train={k: v for k, v in learner.last.items() if k != "lr"}, interrupted=interrupted,
         missed=() if interrupted else missed_goals(work.settings.goal, valid),
