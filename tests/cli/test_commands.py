@@ -14,8 +14,8 @@ from tests.cli.calling import ROOT, call
 from xcompose.cli import main
 
 COMMANDS = (
-    "new", "list", "show", "explain", "why", "freeze", "check", "build", "cost", "draw", "bench", "train", "generate",
-    "compare", "quickstart",
+    "new", "list", "show", "explain", "why", "freeze", "check", "build", "cost", "draw", "bench", "train", "addon",
+    "generate", "compare", "search", "quickstart",
 )  # fmt: skip
 
 
