@@ -85,6 +85,17 @@ def test_two_adapters_of_one_base_are_trained_apart_and_fused(here: Path):
     assert "was trained on another base" in str(caught.value)
 
 
+@pytest.mark.parametrize("option", ["learns=false", "active=false"])
+def test_nothing_to_train_is_refused(here: Path, option: str):
+    with pytest.raises(xc.SpecError) as caught:
+        go(f"'lora(2, {option})'", "still")
+
+    (found,) = caught.value.diagnostics
+    assert found.message == "nothing in this model is trained"
+    assert found.label == "its base is frozen, and no adapter both acts and learns"
+    assert found.fixes == ("active=true and learns=true in one of them",)
+
+
 def test_a_run_that_merges_ends_plain(here: Path):
     go("", "base")
     go("'lora(2, merge=true)'", "merged", base=Path("base/model.safetensors"))

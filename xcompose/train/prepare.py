@@ -69,6 +69,14 @@ def prepare(
             )
         )  # fmt: skip
     model = build_model(spec, seed=settings.seed, registry=registry, training=True, base=base, adapters=adapters)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise SpecError(
+            Diagnostic(
+                "XC030", "nothing in this model is trained", path="addons", spec=spec.name, stage="train",
+                label="its base is frozen, and no adapter both acts and learns",
+                fixes=("active=true and learns=true in one of them",),
+            )
+        )  # fmt: skip
     for stack in model.stacks().values():
         stack.recompute = settings.recompute
     part = part_builder(model, registry, spec.name)

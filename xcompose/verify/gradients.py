@@ -37,6 +37,8 @@ def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
 def dead_parameters(subject: Subject, seed: int = 0) -> list[str]:
     """Names of the trainable parameters on which neither an output nor a loss depends while the model trains."""
     model = subject.learning()
+    if not any(p.requires_grad for p in model.parameters()):
+        return []
     out = subject.call(model, subject.tokens(2, seed))
     loss = (last_axis(out.logits) * _directions(out.logits, seed)).sum() + sum(out.losses.values())
     if out.prefix is not None:
