@@ -379,6 +379,12 @@ _TABLE = (
     ),
     # certificates
     Code(
+        "XC069",
+        "not fit for bfloat16",
+        "With 8 significant bits a part gives something else than rounding explains, or takes a softmax, a running sum "
+        "or a choice of rounded numbers. An error where the spec asks for `precision(bf16)`, else a warning.",
+    ),
+    Code(
         "XC070",
         "an output depends on the future",
         "Changing a later token changed an earlier output of a causal model.",

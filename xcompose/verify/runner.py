@@ -27,6 +27,7 @@ from xcompose.verify import (
     expect,
     gradients,
     padding,
+    precision,
     saving,
     sizes,
     spans,
@@ -43,7 +44,7 @@ CONTRACTS: tuple[Certificate, ...] = (
     spans.certify, causal.certify, alive.certify, padding.certify, decode.certify,
 )  # fmt: skip
 NUMERICS: tuple[Certificate, ...] = (
-    gradients.certify, deterministic.certify, saving.certify, stored.certify, work.certify,
+    gradients.certify, deterministic.certify, precision.certify, saving.certify, stored.certify, work.certify,
 )  # fmt: skip
 TINY = "tiny"
 UNMEASURED = "XC060"
@@ -294,14 +295,16 @@ class _Run:
 def subject_of(spec: Spec, planned: Any, n: int, checker: Checker, reference: str, sets: Sequence[str] = ()) -> Subject:
     """What certificates measure of a spec."""
     assert spec.model is not None
-    quiet = attrs.evolve(spec, model=sizes.without_dropout(spec.model))
+    quiet = attrs.evolve(
+        spec, model=sizes.without_dropout(spec.model), addons=sizes.without_dropout(spec.addons)
+    )  # fmt: skip
     overrides = "".join(f" --set '{one}'" for one in sets)
     return Subject(
         build=lambda seed: build_model(spec, seed=seed, registry=checker.registry, device="cpu", dtype=torch.float32),
         quiet=lambda seed: build_model(quiet, seed=seed, registry=checker.registry, device="cpu", dtype=torch.float32),
         n=n, vocab=planned.vocab, dim=planned.dim, causal=spec.model.options["causal"] if planned.decodes else "none",
         name=spec.name, node=spec.model, source=source_of(planned, n),
-        width=planned.inputs.width, prefix=planned.prefix,
+        width=planned.inputs.width, prefix=planned.prefix, far=_far(planned), low=planned.works_in is not None,
         again=f"xcompose check {reference}{overrides} --seed {checker.seed}", cache={"key": (spec.model, spec.addons)},
     )  # fmt: skip
 
@@ -311,6 +314,12 @@ def source_of(planned: Any, n: int) -> int:
     if not planned.reads_source:
         return 0
     return min(n + 4, planned.source_length or n + 4)
+
+
+def _far(planned: Any) -> int:
+    """How many rows show what few do not, as many of them as the model takes."""
+    n = min(precision.FAR, planned.options.length or precision.FAR)
+    return n if Facts(planned).takes(n) else 0
 
 
 def _legal(model: Any, n: int) -> int:

@@ -95,15 +95,23 @@ class Subject:
     """How many rows the model puts before its tokens."""
     quiet: Callable[[int], nn.Module] | None = None
     """As `build`, without dropout; None where there is none."""
+    far: int = 0
+    """A longer length that the model takes, for what many rows show; 0: none."""
+    low: bool = False
+    """Whether the spec asks for fewer bits than single precision has."""
     cache: dict[Any, Any] = attrs.field(factory=dict, repr=False)
 
     def model(self, dtype: Dtype = torch.float64) -> nn.Module:
         """The model with weights drawn anew, in eval mode, built once."""
         if dtype not in self.cache:
-            model = self.build(0)
-            redraw(model, seed=1)
-            self.cache[dtype] = model.to(dtype).eval()
+            self.cache[dtype] = self.build_redrawn().to(dtype).eval()
         return self.cache[dtype]
+
+    def build_redrawn(self) -> nn.Module:
+        """The model with weights drawn anew, as `model` has them, built each time."""
+        model = self.build(0)
+        redraw(model, seed=1)
+        return model
 
     def learning(self) -> nn.Module:
         """The model with weights drawn anew, as it trains: without dropout, in double precision; built each time."""
@@ -115,8 +123,12 @@ class Subject:
         """The parts of `model(dtype)`, from first to last; of several with equal options the first."""
         key = ("parts", dtype)
         if key not in self.cache:
-            self.cache[key] = tuple(_distinct(parts_of(self.model(dtype), self)))
+            self.cache[key] = self.parts_in(self.model(dtype))
         return self.cache[key]
+
+    def parts_in(self, model: nn.Module) -> tuple[Part, ...]:
+        """The parts of a model that was built of this subject, of several with equal options the first."""
+        return tuple(_distinct(parts_of(model, self)))
 
     @property
     def inputs(self) -> Inputs:
