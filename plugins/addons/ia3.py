@@ -83,7 +83,7 @@ class IA3(Addon):
 
     def _wrap(self, inner: nn.Module, name: str) -> Any:
         layer = extra("peft.tuners.ia3.layer", "adapters").Linear
-        base = inner
+        base: Any = inner
         while not isinstance(base, nn.Linear):
             base = base.base_layer
         config = extra("peft", "adapters").IA3Config()
