@@ -116,6 +116,8 @@ class Watching:
 
 def line(trial: Trial) -> str:
     """What became of a trial: `trial 7  done  params 120k  loss 2.31`."""
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in trial.figures.items())
+    from xcompose.search.result import shown
+
+    figures = "  ".join(f"{name} {shown(name, value)}" for name, value in trial.figures.items())
     why = f"  {trial.reason}" if trial.reason else ""
     return f"trial {trial.number:<4} {trial.state:<9} {figures}{why}".rstrip()

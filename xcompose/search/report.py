@@ -188,7 +188,7 @@ def _panel(panel: Axes, result: SearchResult, across: Aim, up: Aim) -> None:
     for axis, aim, scale in ((panel.xaxis, across, panel.set_xscale), (panel.yaxis, up, panel.set_yscale)):
         values = _column(_measured(result), aim)
         if min(values) > 0 and max(values) / min(values) > WIDE:
-            scale("log")
+            scale("log", base=2 if aim.objective.key in ("state", "memory") else 10)
         axis.set_label_text(f"{aim.name.replace('_', ' ')}{' (more is better)' if aim.larger else ''}")
         axis.set_major_formatter(_formatter(aim))
         axis.set_minor_formatter(lambda value, _: "")

@@ -76,9 +76,9 @@ class SearchResult:
         return f"{count} {'combination' if count == 1 else 'combinations'}: {parts}; {clock(self.seconds)}"
 
 
-def shown(aim: Aim, value: float) -> str:
-    """A figure for people."""
-    key = aim.objective.key
+def shown(aim: Aim | str, value: float) -> str:
+    """A figure of an objective, for people."""
+    key = aim.partition(" ")[0] if isinstance(aim, str) else aim.objective.key
     if key in ("params", "trainable"):
         return format_short(int(value))
     if key in ("state", "memory"):
