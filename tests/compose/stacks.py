@@ -144,6 +144,8 @@ class Drawing:
     """What has to be in it, until it is."""
     calm: bool = False
     """Whether little is written beside it."""
+    alike: bool = False
+    """Whether layers are the same twice, as some add-ons need them."""
 
     def wants(self, kind: str) -> bool:
         return self.wanted is not None and self.wanted.kind == kind
@@ -235,8 +237,39 @@ class Drawing:
             key: self.component("mixer" if key == "cross" else key, percent=30) for key in ("mixer", *keys)
         }  # fmt: skip
 
-    def layers(self, model: Component) -> list[dict[str, Any]]:
-        return [self.layer(model) for _ in range(self.one((1, 1, 1, 2)))]
+    def stack(self, model: Component) -> dict[str, Any]:
+        """Layers, some of them for each of several values; one may be a block that is used, as it is or changed."""
+        layers = [self.layer(model) for _ in range(1 if self.alike else self.one((1, 1, 1, 2)))]
+        if self.alike:
+            return {"layers": [{**layers[0], "repeat": 2}]}
+        if self.chance(15):
+            block, layers[0] = layers[0], {"use": "some"}
+            if self.chance(50):
+                layers[0] |= {"norm": self.component("norm")}
+            if self.chance(30):
+                layers[0] |= {"repeat": 2}
+            return {"blocks": {"some": block}, "layers": layers}
+        return {"layers": [self.each(layer) if self.chance(15) else layer for layer in layers]}
+
+    def each(self, layer: dict[str, Any]) -> dict[str, Any]:
+        """The layer twice, with two values of one of its numbers, if it has one."""
+        numbers = [
+            (made.options, option) for made in found_in(layer) for option in made.component.schema.options
+            if option.type.name in ("count", "length", "real") and option.name in made.options
+        ]  # fmt: skip
+        if not numbers:
+            return layer
+        options, option = self.one(numbers)
+        values = [options[option.name], self.value(option, option.type, DEEPEST)]
+        options[option.name] = "${some}"
+        return {"each": {"some": values}, **layer}
+
+    def addons(self) -> list[Made]:
+        """One or two, in any order."""
+        found = [self.component("addon")]
+        if self.chance(40):
+            found.insert(self.one((1, 0)), self.component("addon"))
+        return found
 
     def sizes(self, needed: set[str]) -> dict[str, Any]:
         """Sizes of a model that fit each other, as a rule."""
@@ -255,19 +288,20 @@ class Drawing:
         return found
 
     def case(self) -> Case:
-        """A model, and sometimes addons."""
+        """A model, and sometimes add-ons."""
+        addons = self.addons() if self.extra(100 if self.wants("addon") else 10) else []
+        self.alike = bool(addons) and not self.chance(30)
         model = self.model()
         options: dict[str, Any] = {}
         for option in model.schema.options:
             if option.type.name == "layers":
-                options[option.name] = self.layers(model)
+                options |= self.stack(model)
             elif option.type.name == "section":
-                options[option.name] = {"layers": self.layers(model)}
+                options[option.name] = self.stack(model)
             elif option.name in SIZES or option.type.name == "blocks" or option.name in STACK:
                 continue
             elif option.required or self.extra(100 if self.wants(option.type.kind) else 10):
                 options[option.name] = self.value(option, option.type, 0)
-        addons = [self.component("addon")] if self.extra(100 if self.wants("addon") else 10) else []
         asked = [one.component for one in found_in([*options.values(), addons])]
         needed = {need for one in [model, *asked] for need in one.facts.get("needs", ())}
         return Case(Made(model, {**self.sizes(needed), **options}), tuple(addons))
