@@ -214,6 +214,7 @@ if TYPE_CHECKING:
     from xcompose.compose.unused import written as written
     from xcompose.compose.vocabulary import TokenClusters as TokenClusters
     from xcompose.compose.weights import load_weights as load_weights
+    from xcompose.compose.weights import plain_tensors as plain_tensors
     from xcompose.decode.cache import append as append
     from xcompose.decode.cache import drop as drop
     from xcompose.decode.cache import empty_cache as empty_cache
@@ -296,7 +297,7 @@ _LAZY = {
         "angles", "map_divergence", "map_squares", "relation_divergence", "soft_targets", "squares", "wide",
     ),
     "xcompose.compose.pairing": ("paired_layers", "start_as"),
-    "xcompose.compose.weights": ("load_weights",),
+    "xcompose.compose.weights": ("load_weights", "plain_tensors"),
     "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
     "xcompose.compose.numbers": ("store_in", "work_in"),
     "xcompose.compose.observe": ("Observer",),

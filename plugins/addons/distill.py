@@ -52,6 +52,7 @@ from xcompose.api import (
     option,
     options,
     paired_layers,
+    plain_tensors,
     relation_divergence,
     soft_targets,
     squares,
@@ -135,8 +136,7 @@ class Distill(TrainingAddon):
                 fixes=("xcompose train --teacher FILE, its weights or the folder of its run",), option="teacher",
             )  # fmt: skip
         load_weights(teacher, weights)
-        with weights.open("rb") as file:
-            self.hash = hashlib.file_digest(file, "sha256").hexdigest()
+        self.hash = fingerprint(teacher)
         self.name = teacher.spec.name if teacher.spec else ""
         teacher.eval().requires_grad_(False)
         self.models = (student, teacher)
@@ -285,6 +285,15 @@ class Distill(TrainingAddon):
                     )  # fmt: skip
         names = self.options.relations_of
         return torch.stack([relation_divergence(own[u], theirs[u], heads, valid, causal) for u in names]).sum()
+
+
+def fingerprint(teacher: Model) -> str:
+    """Of its weights, whatever file they come in."""
+    seen = hashlib.sha256()
+    for name, tensor in sorted(plain_tensors(teacher).items()):
+        seen.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        seen.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return seen.hexdigest()
 
 
 def refuse_unlike(student: Model, teacher: Model, logits: bool) -> None:

@@ -143,16 +143,18 @@ def test_shared_queries_and_keys_are_the_keys_that_are_read():
 
 
 HIDDEN = {
-    "attention(pattern=lsh(buckets=4, chunk=4, form=strict))": {"map": "contents choose who reads whom, anew in each call"},
+    "attention(pattern=lsh(buckets=4, chunk=4, form=strict))": {
+        "map": "contents choose who reads whom, anew in each call"
+    },
     "attention(pattern=window(2), memory=conv(3))": {
         "map": "it reads slots that are none of the rows, those of memory conv"
     },
     "attention(recurrence=segments(4, memory=4))": {
         "map": "it reads slots that are none of the rows, those of recurrence segments"
     },
-    "attention(score=synthesizer([dense]), position=none)": {
-        name: "its score takes no products of queries and keys, so it has none" for name in "qk"
-    },
+    "attention(score=synthesizer(dense), position=none)": dict.fromkeys(
+        "qk", "its score takes no products of queries and keys, so it has none"
+    ),
     "gate(attention, attention(score=linear))": dict.fromkeys(
         ("q", "k", "v", "map"), "it joins several mixers, each with an inside of its own"
     ),

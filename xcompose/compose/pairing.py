@@ -58,7 +58,7 @@ def start_as(student: Model, teacher: Model, layers: Any) -> int:
     Raises:
         PartError: a tensor has another shape, or is that of two layers of the teacher.
     """
-    own, theirs = student.state_dict(keep_vars=True), teacher.state_dict()
+    own, theirs = student.state_dict(keep_vars=True), teacher.state_dict(keep_vars=True)
     sources: dict[int, str] = {}
     for name, source in _named_alike(student, teacher, layers, own):
         if source not in theirs:
@@ -69,7 +69,7 @@ def start_as(student: Model, teacher: Model, layers: Any) -> int:
                 f"the teacher's {source} {tuple(theirs[source].shape)}",
                 option="start", fixes=("start=own",),
             )  # fmt: skip
-        if sources.setdefault(id(own[name]), source) != source:
+        if theirs[sources.setdefault(id(own[name]), source)] is not theirs[source]:
             raise PartError(
                 f"the student cannot start as its teacher: {name} is shared, and would have to be both "
                 f"{sources[id(own[name])]} and {source} of the teacher",
