@@ -11,7 +11,7 @@ import torch
 import xcompose as xc
 from tests.plugins.addons.twins import same_gradients, twin
 from xcompose.api import Axis
-from xcompose.compose.weights import save_weights
+from xcompose.compose.weights import load_weights, save_weights
 
 C = 6
 MODEL = {"type": "decoder", "dim": C, "heads": 2, "vocab": 17, "layers": 3, "position": "none"}
@@ -146,6 +146,15 @@ class TestUniversal:
         assert [block.before is None for block in encoder] == [False, True, False, True]
         assert all(block.before is None for block in decoder)
         assert decoder[0].mixer is not decoder[1].mixer
+
+    def test_a_model_with_more_steps_takes_the_same_weights(self, tmp_path):
+        place = save_weights(built("universal"), tmp_path / "w.safetensors")
+        longer = built("universal", layers=5)
+        load_weights(longer, place)
+
+        expected = by_hand(longer, longer.embedding.tokens(tokens()))
+        torch.testing.assert_close(longer(tokens()).logits, expected, rtol=0, atol=1e-12)
+        assert torch.equal(longer.layers[4].ffn.up.weight, built("universal").layers[0].ffn.up.weight)
 
     def test_nothing_of_it_is_saved(self, tmp_path):
         place = save_weights(built("universal"), tmp_path / "w.safetensors")
