@@ -30,6 +30,14 @@ def test_sound_memories_have_no_finding(certificate):
     assert certificate.certify(sound, seed=3) == []
 
 
+def test_what_is_cut_off_at_zero_is_alive_if_other_rows_get_through(monkeypatch):
+    cuts_off = subject("cuts some rows off")
+    assert alive.certify(cuts_off, seed=3) == []
+
+    monkeypatch.setattr(alive, "DRAWS", 1)
+    assert alive.certify(cuts_off, seed=3) != []
+
+
 def test_what_learns_from_a_loss_of_its_own_in_training_alone_is_alive():
     assert gradients.certify(subject("", model="learns aside"), seed=3) == []
 

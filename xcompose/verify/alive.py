@@ -5,6 +5,7 @@ A mask that hides too much is as wrong as one that leaks, and no causality test 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,8 @@ BROKEN = "XC053"
 """A part that does what its kind may not."""
 DEAD = 1e-12
 """Largest change of an output, relative to all outputs, that counts as none: rounding is near 1e-16."""
+DRAWS = 5
+"""How often a pair is tried that does not move: what is cut off at zero may say nothing of one draw, but not of all."""
 NO_GRADIENT = 1e-25
 FOREIGN = 1e-10
 """Smallest change of an output that counts as influence where none is declared."""
@@ -64,22 +67,35 @@ def said(mixer: Mixer, n: int) -> tuple[np.ndarray, np.ndarray]:
 def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
     n = part.prefix + subject.n
     sure, most = declared(part, n)
-    run = alone(part, subject.n)
-    x, other = (rows(part, subject.n, seed + more, torch.float64) for more in (0, 1))
-    with torch.no_grad():
-        change = moved(run, x, other).numpy()
-    dead = sure & (change <= DEAD)
+    changed = partial(_changed, alone(part, subject.n), part, subject.n)
+    change = changed(seed)
+    dead = _never(sure & (change <= DEAD), changed, seed)
     foreign = ~most & (change > FOREIGN) & ~np.eye(n, dtype=bool)
     if part.causal and subject.causal == "value":
         foreign = np.tril(foreign)  # the future may choose there; that it is not read, the causal certificate says
     if dead.any():
         return _dead(subject, part, sure, dead)
-    return _foreign(subject, part, foreign, change) if foreign.any() else _groups(subject, part, x, other)
+    return _foreign(subject, part, foreign, change) if foreign.any() else _groups(subject, part, seed)
 
 
-def _groups(subject: Subject, part: Part, x: Tensor, other: Tensor) -> Diagnostic | None:
+def _changed(run: Callable[[Tensor], Tensor], part: Part, n: int, seed: int) -> np.ndarray:
+    """(queries n) how far outputs move when each of n rows is replaced."""
+    x, other = (rows(part, n, seed + more, torch.float64) for more in (0, 1))
+    with torch.no_grad():
+        return moved(run, x, other).numpy()
+
+
+def _never(dead: np.ndarray, changed: Callable[[int], np.ndarray], seed: int) -> np.ndarray:
+    """Which of the pairs that did not move do not move in other draws either."""
+    for draw in range(1, DRAWS):
+        if dead.any():
+            dead = dead & (changed(seed + 2 * draw) <= DEAD)
+    return dead
+
+
+def _groups(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
     """Groups of heads, each by itself, so that none can hide behind another."""
-    mixer = part.module
+    mixer, x = part.module, rows(part, subject.n, seed, torch.float64)
     assert isinstance(mixer, Mixer)
     groups = mixer.visible(part.prefix + subject.n)
     first, heads = 0, sum(group.heads for group in groups)
@@ -88,10 +104,9 @@ def _groups(subject: Subject, part: Part, x: Tensor, other: Tensor) -> Diagnosti
         first += group.heads
         if len(groups) == 1 or not group.exact or _of_heads(part, x, own, heads) is None:
             continue
-        with torch.no_grad():
-            change = moved(lambda t, own=own: _of_heads(part, t, own, heads), x, other).numpy()  # type: ignore[misc]
+        changed = partial(_changed, lambda t, own=own: _of_heads(part, t, own, heads), part, subject.n)  # type: ignore[misc]
         matrix = np.asarray(group.matrix, dtype=bool)
-        dead = matrix & (change <= DEAD)
+        dead = _never(matrix & (changed(seed) <= DEAD), changed, seed)
         if dead.any():
             return _dead(subject, part, matrix, dead, f" in {group.label}")
     return None
@@ -199,9 +214,8 @@ def _cross(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
         there = Source(source, Axis(at=range(m), total=m, clock="source"))
         return mixer(own.expand(batch, -1, -1).contiguous(), axis_of(part, n), None, there).x
 
-    x, other = rows(part, m, seed + 2, torch.float64), rows(part, m, seed + 3, torch.float64)
-    with torch.no_grad():
-        dead = moved(run, x, other).numpy() <= DEAD
+    changed = partial(_changed, run, part, m)
+    dead = _never(changed(seed + 2) <= DEAD, changed, seed + 2)
     if not dead.any():
         return None
     i, j = _first(dead)
@@ -239,6 +253,7 @@ def _whole(subject: Subject, seed: int) -> list[Diagnostic]:
     foreign = ~most[asked] & (slope > FOREIGN)
     if dead.any():
         dead = np.logical_and(dead, _whole_change(subject, seed)[asked] <= DEAD)
+        dead = _never(dead, lambda seed: _whole_change(subject, seed)[asked], seed)
     if not dead.any() and not foreign.any():
         return []
     k, j = _first(dead) if dead.any() else _first(foreign)
