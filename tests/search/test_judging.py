@@ -35,7 +35,7 @@ class Slopes(Formula):
         for share in ground.shares:
             curve[repr(share)] = {"loss": end + 1 - share, "accuracy": 0.5}
             reason = ground.judge(candidate, share, curve[repr(share)])
-            kept = {"curve": curve, "reason": reason, "share": share}
+            kept = {"curve": curve, "reason": reason, "at": share}
             (candidate.folder / "curve.json").write_text(json.dumps(kept))
             if reason:
                 raise Hopeless(reason, share)

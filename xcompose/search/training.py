@@ -38,13 +38,13 @@ class _Judge:
     def remember(self) -> None:
         if self.path.exists():
             kept = json.loads(self.path.read_text())
-            self.curve, self.reason, self.share = kept["curve"], kept["reason"], kept["share"]
+            self.curve, self.reason, self.share = kept["curve"], kept["reason"], kept["at"]
 
     def ends(self, share: float, valid: Mapping[str, float]) -> bool:
         self.curve[repr(share)] = dict(valid)
         self.share = share
         self.reason = self.ground.judge(self.candidate, share, valid)
-        kept = {"curve": self.curve, "reason": self.reason, "share": share}
+        kept = {"curve": self.curve, "reason": self.reason, "at": share}
         write_atomically(self.path, json.dumps(kept).encode())
         return bool(self.reason)
 
