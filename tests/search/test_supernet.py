@@ -284,3 +284,14 @@ def test_a_model_with_lent_weights_is_that_with_its_own(name):
         expected, found = place.tensor.grad, weights[key].grad
         assert (expected is None) == (found is None), key
         assert expected is None or torch.allclose(expected, found, rtol=1e-12, atol=1e-10), key
+
+
+def test_a_model_that_works_in_bf16_learns_in_a_super_network():
+    model = supermodel({"let.c": ("8", "12")}, TINY + "addons: [share(ffn), precision]\n").float().train()
+    before = {name: p.detach().clone() for name, p in cells(model).items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = [step(model, optimizer) for _ in range(5)]
+
+    assert losses[-1] < losses[0]
+    assert not any(name.startswith("stack.layers.1.ffn") for name in before)
+    assert all(not torch.equal(p, before[name]) for name, p in cells(model).items())
