@@ -111,8 +111,19 @@ def divided(options: RowsOptions, context: Context) -> list[Pattern]:
         one = dict(heads=1, kv_heads=1, head_dim=1)
         own = Everything() if item.rows is None else context.build(item.rows, **one)
         refuse_rows(own, f"of.{i}.rows", item, context)
-        found.append(Difference((own, *found)) if found else own)
+        left = Difference((own, *found)) if found else own
+        if not has_rows(left, places(context)):
+            raise PartError(
+                "the earlier items of mixer 'rows' leave no row to this one", option=f"of.{i}",
+                label="no query would be answered by it", fixes=("leave this item out", "fewer rows before it"),
+            )  # fmt: skip
+        found.append(left)
     return found
+
+
+def places(context: Context) -> range:
+    """Where rows stand, as far as is known."""
+    return range(-context.prefix, context.length or FAR)
 
 
 def refuse_rows(rows: Pattern, place: str, item: RowsItem, context: Context) -> None:
@@ -127,8 +138,7 @@ def refuse_rows(rows: Pattern, place: str, item: RowsItem, context: Context) -> 
             f"a decoder cannot divide rows by pattern '{context.name(item.rows)}'", label=reason, option=place,
             fixes=("count from the start: first(1)",),
         )  # fmt: skip
-    here = range(-context.prefix, context.length or FAR)
-    if not has_rows(rows, here):
+    if not has_rows(rows, places(context)):
         raise PartError(
             f"pattern '{context.name(item.rows)}' says that no row is meant",
             label="no query would be answered by this mixer", fixes=("rows: first(1)",), option=place,

@@ -358,6 +358,16 @@ LATER = "the last item of mixer 'rows' takes what the others leave, so it alone 
             "no query would be answered by this mixer", ("rows: first(1)",), "of.0.rows",
         ),
         (
+            divided((pattern("strided", stride=1), DENSE), DENSE),
+            "the earlier items of mixer 'rows' leave no row to this one", "no query would be answered by it",
+            ("leave this item out", "fewer rows before it"), "of.1",
+        ),
+        (
+            divided((first(3), DENSE), (first(2), DENSE), DENSE),
+            "the earlier items of mixer 'rows' leave no row to this one", "no query would be answered by it",
+            ("leave this item out", "fewer rows before it"), "of.1",
+        ),
+        (
             divided((first(1), DENSE), attention(heads=H, kv_heads=1), share=("k",)),
             "projection 'k' cannot be shared: 12 to 4 here, 12 to 12 in an earlier mixer", "",
             ("as many heads of the same width in both", "leave it out of 'share'"), "",
