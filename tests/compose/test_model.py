@@ -134,6 +134,25 @@ class TestState:
 
             assert m.state_bytes(n) == bytes_of(state.parts)
 
+    @pytest.mark.parametrize(
+        "mixer", ["attention", "attention(score=linear)", "attention(pattern=blocks(4), memory=sinkhorn(4))"]
+    )
+    def test_sums_in_single_precision_take_their_own_bytes_in_a_model_of_half(self, mixer):
+        model = {
+            "type": "decoder",
+            "dim": 16,
+            "heads": 2,
+            "length": 16,
+            "layers": 1,
+            "position": "none",
+            "mixer": mixer,
+        }
+        m = xc.build({"xcompose": 1, "model": model}, dtype=torch.bfloat16).eval()
+        with torch.no_grad():
+            state = m(torch.zeros(1, 13, dtype=torch.long), state=m.start(1)).state
+
+        assert m.state_bytes(13) == bytes_of(state.parts)
+
     def test_an_encoder_has_none(self):
         m = made("encoder")
 

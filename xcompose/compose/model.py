@@ -263,8 +263,7 @@ class Model(nn.Module, ABC):
         if not self.decodes:
             return 0
         like = self.remembered(1)
-        widths = {} if self.works_in is None else widths_of(self.blank(1, like))
-        return size_of_state(self.state_shapes(n), like.element_size(), widths)
+        return size_of_state(self.state_shapes(n), like.element_size(), widths_of(self.blank(1, like)))
 
     def state_shapes(self, n: int) -> dict[str, tuple[int, ...]]:
         """Sizes per sequence of every tensor that is remembered after n tokens, by name."""
