@@ -155,6 +155,22 @@ def test_a_tile_asks_once_for_all_distances_beyond_the_limit():
     assert max(shape[1] for shape in term.shapes) == 2 * 5 + 1
 
 
+def test_tiles_that_stand_alike_ask_for_the_same_labels_made_once():
+    term = Distances(True)
+    seen: dict[int, Tensor] = {}
+    bias = term.bias
+
+    def watched(q: Tensor, labels: Tensor) -> Tensor:
+        seen[id(labels)] = labels
+        return bias(q, labels)
+
+    term.bias = watched
+    attend([read_of(1024, range(1024), pattern("window", size=20), term, True)], executor="explicit")
+
+    assert len(term.shapes) == 1024 // 64
+    assert len(seen) == 2  # the first tile has no past
+
+
 @pytest.mark.parametrize(
     "which", [[3], [2, 3, 4], [4, 3, 2, 1], [0, 1], [1, 0], [2, 2], [3, 1], [0, 2, 1, 3], [5, 5, 4]]
 )
