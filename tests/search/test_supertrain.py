@@ -162,3 +162,11 @@ class TestRefusals:
         assert finding.message == "this candidate learns another task than the super-network"
         assert finding.label == "its weights know nothing of it"
         assert finding.fixes == ("a task that depends on no choice",)
+
+
+def test_addons_of_training_are_left_to_the_winners(tmp_path):
+    """They know one model, and here are many; this one would ask for the weights of its teacher."""
+    text = SPEC.replace("train: {", "train: {addons: [{type: distill, teacher: tiny.xc.yaml}], ")
+    made = ground(tmp_path, text)
+    assert len(made.spec.train["addons"]) == 1
+    assert trained_super(made, 1).work.addons == ()
