@@ -192,3 +192,9 @@ def test_objectives_have_lengths_and_bounds_of_time_units():
     )  # fmt: skip
     assert [o.is_metric for o in search["minimize"]] == [True, False, False]
     assert [(e.key, e.value) for e in search["within"]] == [("latency", Range(0.001, 0.02, "s", 4096))]
+
+
+def test_a_section_that_is_not_written_may_be_chosen():
+    text = HEAD + "search: {choices: {addons: [[], [share]], task: [lm]}}\n"
+
+    assert spec_of(text).search["choices"] == {"addons": ("[]", "[share]"), "task": ("lm",)}
