@@ -5,7 +5,7 @@ Maths    z_i = A_i(h, x), i over the fused adapters;  a = softmax_i((Q h + q) . 
 Shapes   h, x, z_i (b n c);  Q, K, V (c c);  q, k (c);  a (b n i)
 Cost     3 c^2 + 2 c parameters a sub-layer, and all of its adapters are computed
 Limits   adapters behind sub-layers only, behind the same ones; z_i is what an adapter adds, without h, as in the
-         release; list it behind the adapters, with their weights given on the command line
+         release; all that is listed before stands still; weights of the adapters are given on the command line
 Paper    Pfeiffer et al., AdapterFusion, EACL 2021, arXiv:2005.00247, s. 3.2
 """
 
@@ -72,17 +72,19 @@ class FusedAdapters(Addon):
 
     def apply(self, model: Model) -> None:  # type: ignore[override]
         new_adapter(model, self.name)
-        found = [place for place, _ in everywhere(model, Adapters) if isinstance(place, Adapters)]
-        self._refuse(model, found)
-        for place in found:
-            assert isinstance(place, Behind)
+        for place in self._places(model):
             place.add(self.name, Fusion(self.names, self.dim).to(model.like(1)))
             place.use([name for name in place.active if name not in self.names])
         for parameter in adapter_weights(model, *adapters_of(model)).values():
             parameter.requires_grad_(False)
         settle_adapter(model, self.name, acts=True, learns=True)
 
-    def _refuse(self, model: Model, found: list[Adapters]) -> None:
+    def _places(self, model: Model) -> list[Behind]:
+        """Where the adapters stand that are fused.
+
+        Raises:
+            PartError: they are not there, are no networks, or do not stand in the same places.
+        """
         there = adapters_of(model)
         if len(set(self.names)) < 2 or len(set(self.names)) < len(self.names):
             raise PartError("two adapters at least are fused, each once", option="names", fixes=("fusion(de, en)",))
@@ -93,18 +95,22 @@ class FusedAdapters(Addon):
                     label=f"there are: {', '.join(there)}" if there else "no adapter is listed before",
                     fixes=(f"list adapter(8, name={name}) before",),
                 )  # fmt: skip
-        if any(not isinstance(place, Behind) for place in found):
-            name = next(n for place in found if not isinstance(place, Behind) for n in place.names)
-            raise PartError(
-                f"'{name}' cannot stand beside a fusion", option="names",
-                label="it changes weights; a fusion weighs what adapters behind a sub-layer add",
-                fixes=(f"merge '{name}' into the base first", "adapter(8) in its place"),
-            )  # fmt: skip
+        every = [place for place, _ in everywhere(model, Adapters) if isinstance(place, Adapters)]
+        found = [place for place in every if set(place.names) & set(self.names)]
+        for place in found:
+            if not isinstance(place, Behind):
+                name = next(name for name in self.names if name in place.names)
+                raise PartError(
+                    f"'{name}' cannot be fused", option="names",
+                    label="it changes weights; a fusion weighs what adapters behind a sub-layer add",
+                    fixes=(f"adapter(8, name={name}) in its place",),
+                )  # fmt: skip
         if any(set(self.names) - set(place.names) for place in found):
             raise PartError(
                 f"{' and '.join(self.names)} do not stand behind the same sub-layers", option="names",
                 fixes=("one style, and one `behind`, for all of them",),
             )  # fmt: skip
+        return [place for place in found if isinstance(place, Behind)]
 
 
 @hookimpl

@@ -89,6 +89,16 @@ class TestFusion:
         assert free == {id(p) for p in adapter_weights(m, "fusion", "task").values()}
 
 
+    def test_what_stands_before_stands_still(self):
+        fused = [f"{addon[:-1]}, behind=ffn)" for addon in TWO]
+        m = built("lora(2)", "adapter(2, name=more, behind=mixer)", *fused, "fusion(de, en)")
+        free = {id(p) for p in m.parameters() if p.requires_grad}
+
+        assert set(active(m)) == {"lora", "more", "fusion"}
+        assert free == {id(p) for p in adapter_weights(m, "fusion").values()}
+        assert m.layers[0].behind["mixer"].names == ("more",)
+
+
 class TestRefusals:
     def test_adapters_that_are_not_there(self):
         found = refused(TWO[0], "fusion(de, fr)")
@@ -109,9 +119,9 @@ class TestRefusals:
     def test_changes_of_weights(self, other):
         found = refused(TWO[0], other, "fusion(de, en)")
 
-        assert found.message == "'en' cannot stand beside a fusion"
+        assert found.message == "'en' cannot be fused"
         assert found.label == "it changes weights; a fusion weighs what adapters behind a sub-layer add"
-        assert found.fixes == ("merge 'en' into the base first", "adapter(8) in its place")
+        assert found.fixes == ("adapter(8, name=en) in its place",)
 
     def test_other_places(self):
         found = refused(TWO[0], "adapter(5, name=en, behind=[ffn])", "fusion(de, en)")
