@@ -288,3 +288,13 @@ def test_the_front_door_builds_it(tmp_path):
     file = tmp_path / "mine.xc.yaml"
     file.write_text(f'xcompose: 1\nmodel: {{type: decoder, dim: 64, layers: 1}}\naddons: ["{AUTOMATIC}"]\n')
     assert xc.build(file).works_in == LOW
+
+
+@BOTH
+def test_casts_around_the_model_change_nothing_more(addon):
+    """As a trainer makes them that has a precision of its own."""
+    low = made("decoder", "linear", addon)
+    with torch.no_grad():
+        alone = low(tokens()).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            assert (low(tokens()).logits == alone).all()
