@@ -14,7 +14,7 @@ from xcompose.compose.quantized import MOST, Quantized, quantized, rounded
 from xcompose.compose.weights import load_weights, plain_tensors, save_weights
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import distance
-from xcompose.verify.subject import Subject
+from xcompose.verify.subject import Subject, redraw
 
 TWIN, SAVED = "XC076", "XC077"
 CLOSE = 1e-5
@@ -24,9 +24,10 @@ ROWS = 5
 
 def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
     """Findings about a model with stored weights; other models have none."""
-    model = subject.model(torch.float32)
-    if not any(True for _ in quantized(model)):
+    if not any(True for _ in quantized(subject.model())):
         return []
+    model = subject.build(0).eval()
+    redraw(model, seed=1)
     return [*_layers(subject, model, seed), *_saved(subject, model, seed)]
 
 
@@ -47,9 +48,9 @@ def apart(layer: Quantized, x: torch.Tensor) -> float:
 
     Both get rows that are rounded already: else one that lies between two steps could go either way.
     """
-    x = rounded(x, MOST[8])
+    x, single, twin = rounded(x, MOST[8]), copy.deepcopy(layer).float(), copy.deepcopy(layer).double()
     with torch.no_grad():
-        return distance(layer(x).double(), copy.deepcopy(layer).double()(x.double()))
+        return distance(single(x).double(), twin(x.double()))
 
 
 def _saved(subject: Subject, model: torch.nn.Module, seed: int) -> Iterator[Diagnostic]:
