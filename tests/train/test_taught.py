@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.cli.calling import call
 from tests.train.test_resume import StopAt, measured
 from tests.train.tiny import corpus
 from xcompose import registry
@@ -188,3 +189,12 @@ def test_what_does_not_fit_is_refused_where_it_is_written_before_a_run_begins(he
         "   = fix: a number that divides the widths of both"
     )
     assert not (here / "run").exists()
+
+
+def test_a_teacher_that_nobody_learns_from_is_refused(here: Path):
+    called = call("xcompose train teachers/teacher.xc.yaml --teacher teacher.safetensors")
+
+    assert (called.code, called.said) == (
+        2,
+        "error: --teacher: nothing learns from a teacher here\n  = fix: a spec with train.addons that name one",
+    )

@@ -20,6 +20,7 @@ from xcompose.cli.common import (
     print_plugin_problems,
     read_budget,
     refuse_accelerator,
+    usage_error,
 )
 
 EXAMPLE = "Example:  xcompose train specs/beyond/window-then-linear.xc.yaml@tiny --budget 2min"
@@ -67,6 +68,8 @@ def run(
     if budget:
         settings = {**train_settings(resolved, known.catalogue), "budget": read_budget(budget)}
         resolved = attrs.evolve(resolved, train=settings)
+    if teacher is not None and not resolved.train.get("addons"):
+        raise usage_error("--teacher: nothing learns from a teacher here", "a spec with train.addons that name one")
     print_plugin_problems()
     keep_memory()
     result = train(

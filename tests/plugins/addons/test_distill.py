@@ -251,9 +251,10 @@ def test_projections_start_alike_in_every_run(tmp_path: Path):
     assert torch.equal(one, two)
 
 
-@pytest.mark.parametrize("how", ["reversible", "recompute", "share", "qat", "adapter", "bf16"])
+@pytest.mark.parametrize("how", ["reversible", "recompute", "share", "qat", "adapter", "autocast", "bf16"])
 def test_gradients_reach_students_of_every_make(how: str, tmp_path: Path):
     listed = {"share": "share", "qat": "quantize(int8-dynamic, aware=true)", "adapter": "adapter(2)"}
+    listed["bf16"] = "precision(bf16)"
     addons = f'["{listed[how]}"]' if how in listed else "[]"
     more = ", residual: reversible" if how == "reversible" else ""
     own = decoder("attention(pattern=window(2))", more=more, addons=addons, train=True)
@@ -262,7 +263,7 @@ def test_gradients_reach_students_of_every_make(how: str, tmp_path: Path):
     addon = taught(own, TEACHER(), tmp_path, hidden=1.0, maps=1.0, relations=1.0, relation_heads=2, embeddings=1.0)
     own.train()
 
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=how == "bf16"):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=how == "autocast"):
         loss, metrics = addon.loss({}, partial(task, own))
     loss.backward()
 
