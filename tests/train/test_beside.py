@@ -39,10 +39,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def go(addons: str, run: str, mixer: str = "attention", **options):
+def write(addons: str, run: str, mixer: str = "attention") -> Path:
     file = Path(f"{run}.xc.yaml")
     file.write_text(SPEC.replace("MODEL", MODEL).replace("MIXER", mixer).replace("ADDONS", addons))
-    spec = load(str(file), (), catalogue=registry.load().catalogue)
+    return file
+
+
+def go(addons: str, run: str, mixer: str = "attention", **options):
+    spec = load(str(write(addons, run, mixer)), (), catalogue=registry.load().catalogue)
     return train(spec, Path(run), data=Path("text.txt"), accelerator="cpu", **options)
 
 
@@ -73,9 +77,12 @@ def test_two_adapters_of_one_base_are_trained_apart_and_fused(here: Path):
         assert result.base["after"] == base_hash(xc.load("base"))
     files = [Path(f"{name}/adapters/{name}.safetensors") for name in ("de", "en")]
     both = "'adapter(3, name=de)', 'adapter(3, name=en)', 'fusion(de, en)'"
-    fused = go(both, "fused", base=Path("base/model.safetensors"), adapters=files)
+    write(both, "fused")
+    given = " ".join(f"--adapter {file}" for file in files)
+    called = call(f"xcompose train fused.xc.yaml --data text.txt --run fused --base base {given} --accelerator cpu")
 
-    assert fused.adapters == ["de", "en", "fusion"]
+    assert called.code == 0, called.err
+    assert json.loads(Path("fused/result.json").read_text())["adapters"] == ["de", "en", "fusion"]
     model = xc.load("fused")
     for name, file in zip(("de", "en"), files, strict=True):
         there = xc.adapters.weights(xc.load(name), name)
@@ -110,10 +117,8 @@ def test_a_run_that_merges_ends_plain(here: Path):
 
 def test_the_command(here: Path):
     go("", "base")
-    spec = SPEC.replace("MODEL", MODEL).replace("MIXER", "attention")
-    Path("de.xc.yaml").write_text(spec.replace("ADDONS", "'lora(2, name=de)'"))
-    Path("en.xc.yaml").write_text(spec.replace("ADDONS", "'lora(2, name=en)'"))
     for name in ("de", "en"):
+        write(f"'lora(2, name={name})'", name)
         called = call(f"xcompose train {name}.xc.yaml --data text.txt --run {name} --base base --accelerator cpu")
         assert called.code == 0
     size = 2 * 2 * 2 * 2 * 32
