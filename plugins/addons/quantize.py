@@ -4,8 +4,8 @@ Maths    q = round(w / s), half to even, -M <= q <= M;  s = max |w| of a group /
          int8-dynamic: rows x are rounded like this, too, each with its own s, and products are summed as integers
          aware: while it trains, w (and x) are s q, and gradients pass as if they were not rounded
 Shapes   w (o i);  s (o i/group), one for each output row where no group is written;  x (... i)
-Cost     a weight takes 8 bits, or 4, and 32 / group for its scale; int8-dynamic is faster when compiled, the others
-         save room only
+Cost     a weight takes 8 bits, or 4, and 32 / group for its scale; int8-dynamic is faster where layers are wide, the
+         others save room only
 Limits   tables, norms and biases stay as they are; so do weights that have a second use (a tied output), that are read
          as a matrix, or that choose who reads whom
 Paper    Zafrir et al., Q8BERT, 2019, arXiv:1910.06188, s. 2.1, 2.2; groups: Shen et al., Q-BERT, AAAI 2020,
