@@ -50,6 +50,6 @@ def test_every_form_that_is_named_can_be_built(addon: str):
 
 def test_bounds_are_those_of_the_certificate():
     text = PAGE.read_text()
-    assert f"2^-7 = {100 * precision.BOUND:.1g} %" in text
-    assert (precision.BOUND, precision.OF_CHOICES) == (2**-7, 2**-3)
+    assert f"2^-6 = {100 * precision.BOUND:.2g} %" in text
+    assert (precision.BOUND, precision.OF_CHOICES) == (2**-6, 2**-3)
     assert f"Parts get {precision.FAR} rows" in text

@@ -1,9 +1,10 @@
 """In bfloat16 a model gives what it gives in float64, but for the rounding of the numbers that it multiplies.
 
 Bound    a number with 8 significant bits is off by 2^-9 of itself at most, by half of that as a rule; from its rows to
-         its answer a part rounds about ten times, and errors that know nothing of each other add up in squares: less
-         than 2^-7 = 0.8 %, root mean square of the error by that of the answer.  A model in which p mixers,
-         feed-forward networks and outputs stand behind each other: sqrt(p) times as much.
+         its answer a part rounds about ten times, and errors that know nothing of each other add up in squares: some
+         0.4 %, root mean square of the error by that of the answer.  Where terms of an answer cancel it is more; 2^-6 =
+         1.6 % is as much as eight roundings, each as wrong as can be, that all point one way.  A model in which p
+         mixers, feed-forward networks and outputs stand behind each other: sqrt(p) times as much.
          Where contents choose who reads whom, rounding turns choices between scores that are nearly alike, and a key
          more or less changes a row by more than rounding does. There the median row may be off by 2^-3, part by part;
          such a model as a whole has no bound.
@@ -31,7 +32,7 @@ from xcompose.verify.subject import Part, Subject, alone, blame, outermost, part
 
 CODE = "XC069"
 LOW = torch.bfloat16
-BOUND, OF_CHOICES = 2**-7, 2**-3
+BOUND, OF_CHOICES = 2**-6, 2**-3
 FAR = 512
 """How many rows parts get where the model takes so many: sums that lose digits lose few of them on a short text."""
 
