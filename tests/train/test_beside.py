@@ -10,6 +10,7 @@ import torch
 
 import xcompose as xc
 from tests.cli.calling import call
+from tests.train.test_resume import StopAt
 from tests.train.tiny import corpus
 from xcompose import registry
 from xcompose.compose.adapter_files import base_hash
@@ -90,6 +91,18 @@ def test_two_adapters_of_one_base_are_trained_apart_and_fused(here: Path):
     with pytest.raises(xc.SpecError) as caught:
         go(both, "other", adapters=files)
     assert "was trained on another base" in str(caught.value)
+
+
+def test_a_stopped_run_goes_on_beside_the_same_base(here: Path):
+    go("", "base")
+    start = Path("base/model.safetensors")
+    whole = go("lora(2)", "whole", base=start)
+    assert go("lora(2)", "stopped", base=start, display=StopAt(2)).interrupted
+    result = go("lora(2)", "stopped", resume=True)
+
+    assert result.base == whole.base
+    for name, p in xc.adapters.weights(xc.load("whole")).items():
+        assert torch.equal(p, xc.adapters.weights(xc.load("stopped"))[name])
 
 
 @pytest.mark.parametrize("option", ["learns=false", "active=false"])
