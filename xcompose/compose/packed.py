@@ -55,5 +55,6 @@ class Packed(TorchAOBaseTensor):
 @Packed.implements(torch.ops.aten.linear.default)
 @Packed.implements_torch_function(functional.linear)
 def _linear(func: Any, types: Any, args: Any, kwargs: Any) -> Tensor:
-    x, weight, bias = (*args, None)[:3] if not kwargs else (*args, kwargs.get("bias"))[:3]
-    return functional.linear(x, weight.dequantize(x.dtype), bias)
+    given = dict(zip(("input", "weight", "bias"), args, strict=False)) | (kwargs or {})
+    x: Tensor = given["input"]
+    return functional.linear(x, given["weight"].dequantize(x.dtype), given.get("bias"))

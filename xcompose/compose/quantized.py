@@ -180,7 +180,7 @@ def product(x: Tensor, numbers: Tensor, scale: Tensor) -> Tensor:
 def _summed(a: Tensor, b: Tensor) -> Tensor:
     """a b, of int8, as int32."""
     if a.device.type == "cpu":
-        return torch._int_mm(a, b)
+        return torch.ops.aten._int_mm(a, b)
     from torchao.kernel.intmm import safe_int_mm
 
     return safe_int_mm(a, b)
