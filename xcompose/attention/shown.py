@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -46,12 +46,12 @@ def shown(
     answered these queries."""
     found = {name: t.flatten(2) for name, t in (("q", q), ("k", k), ("v", v)) if name in wanted}
     if "map" in wanted:
-        assert isinstance(inner, SoftmaxReads) and inner.watched, "a map was looked for where there is none"
-        found["map"] = torch.cat([logits_of(read) for (read,) in inner.watched], 1)
+        assert isinstance(inner, SoftmaxReads), "a map was looked for where there is none"
+        found["map"] = torch.cat([logits_of(read) for (read,) in inner.watched or ()], 1)
     return found
 
 
-def side_by_side(members: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def side_by_side(members: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The inside of a mixer whose members are groups of its heads."""
     return {
         name: torch.cat([one[name] for one in members], 1 if name == "map" else -1) for name in members[0]
