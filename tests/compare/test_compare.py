@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+import xcompose as xc
 from xcompose import registry
 from xcompose.compare.candidates import candidates, recipe_of
 from xcompose.compare.compare import WORK_AT, Comparison, compare
 from xcompose.compare.table import headings, lines
+from xcompose.compose.addons import Given
 from xcompose.compose.spelling import Speller
+from xcompose.compose.weights import save_weights
 from xcompose.diagnostics import SpecError
 from xcompose.spec import load
 
@@ -125,3 +128,17 @@ def test_add_ons_show_size_and_speed_before_and_after(here: Path):
     assert shown[1 + [line[0] for line in shown].index("small")][0] == "  as it was trained"
     assert {len(line) for line in shown} == {len(headings(result))}
     assert "as it was trained" in Path("out/report.html").read_text()
+
+
+def test_a_teacher_is_for_those_who_learn_from_one(here: Path):
+    text = SMALL.format(type="decoder", layers="1")
+    Path("taught.xc.yaml").write_text(text + "train: {addons: ['distill(\"dense.xc.yaml\")']}\n")
+    known = registry.load()
+    save_weights(xc.build("dense.xc.yaml", seed=3), Path("teacher.safetensors"))
+    found = candidates(["taught.xc.yaml"], (), known.catalogue, spelled=Speller(known).spelled)
+    recipe = recipe_of(load("recipe.xc.yaml", catalogue=known.catalogue), found, known.catalogue)
+    given = Given(teacher=Path("teacher.safetensors"))
+    result = compare(found, recipe, Path("out"), data=Path("text.txt"), accelerator="cpu", given=given)
+
+    assert {row.label for row in result.rows} == {"taught", "taught without add-ons"}
+    assert result.rows[0].quality != result.rows[1].quality

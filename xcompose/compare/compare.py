@@ -182,8 +182,8 @@ def compare(
     rows = []
     for candidate, costs in zip(candidates, counted, strict=True):
         runs = _runs(
-            candidate, recipe, folder, seeds, data, console, registry=registry, accelerator=accelerator,
-            announce=not rows, given=given, base=base,
+            candidate, recipe, folder, seeds, data, console, given, registry=registry, accelerator=accelerator,
+            announce=not rows, base=base,
         )  # fmt: skip
         rows.append(Row(label=candidate.label, counted=costs, runs=tuple(runs)))
     better = tasks[0].higher_is_better
@@ -204,6 +204,7 @@ def _runs(
     seeds: int,
     data: Path | None,
     console: Console | None,
+    given: Given | None,
     **how: Any,
 ) -> Iterator[RunResult]:
     """Train a candidate once for each seed."""
@@ -211,7 +212,10 @@ def _runs(
         if console is not None:
             console.print(f"{candidate.label}, seed {seed}", highlight=False, markup=False)
         place = folder / f"{file_name(candidate.label)}-seed{seed}"
-        run = train(recipe.applied_to(candidate.spec, seed), place, data=data, console=console, **how)
+        spec = recipe.applied_to(candidate.spec, seed)
+        # A candidate without add-ons of training has nobody who would learn from a teacher.
+        to_it = given if spec.train["addons"] else None
+        run = train(spec, place, data=data, console=console, given=to_it, **how)
         if run.interrupted:
             raise KeyboardInterrupt
         yield run
