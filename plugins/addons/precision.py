@@ -42,8 +42,8 @@ class Precision(Addon):
         if options.to == "fp16":
             raise PartError(
                 "precision 'fp16' is refused", option="to",
-                label="its numbers end at 65504 and below 6e-8: logits overflow, and gradients vanish unless the loss is "
-                "scaled, which is not done here",
+                label="its numbers end at 65504 and below 6e-8: logits overflow, and gradients vanish unless the loss "
+                "is scaled, which is not done here",
                 fixes=("bf16: as many bytes, and the range of float32",),
             )  # fmt: skip
         if options.to == "float32" and options.weights:

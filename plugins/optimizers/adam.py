@@ -35,9 +35,7 @@ def build(options: AdamOptions, context: Context) -> OptimizerFactory:
     betas = two_betas(options.betas)
 
     def make(groups: Iterable[Any], lr: float) -> Optimizer:
-        return Adam(
-            groups, lr=lr, betas=betas, eps=options.eps, weight_decay=options.weight_decay, fused=True
-        )
+        return Adam(groups, lr=lr, betas=betas, eps=options.eps, weight_decay=options.weight_decay, fused=True)
 
     return make
 

@@ -142,8 +142,7 @@ def test_features_that_magnify_rounding_are_refused_only_where_bfloat16_is_wante
     file.write_text(
         "xcompose: 1\n"
         "model: {type: encoder, dim: 32, heads: 2, layers: 2,\n"
-        "        mixer: 'attention(score=favor(32, kernel=trigonometric))'}\n"
-        + addons
+        "        mixer: 'attention(score=favor(32, kernel=trigonometric))'}\n" + addons
     )
     report = check_spec(str(file))
 

@@ -52,7 +52,11 @@ def add_commands() -> None:
         "Write": {"new": new, "list": list_, "show": show, "explain": explain, "why": why, "freeze": freeze},
         "Prove": {"check": check, "build": build, "cost": cost, "draw": draw, "bench": bench},
         "Run": {
-            "train": train, "addon": addon, "generate": generate, "compare": compare, "search": search,
+            "train": train,
+            "addon": addon,
+            "generate": generate,
+            "compare": compare,
+            "search": search,
             "quickstart": quickstart,
         },  # fmt: skip
     }

@@ -11,7 +11,15 @@ import attrs
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from xcompose.compose.adapters import Adapters, active, adapter_weights, adapters_of, new_adapter, places, settle_adapter
+from xcompose.compose.adapters import (
+    Adapters,
+    active,
+    adapter_weights,
+    adapters_of,
+    new_adapter,
+    places,
+    settle_adapter,
+)
 from xcompose.compose.model import Model
 from xcompose.compose.quantized import Quantized
 from xcompose.compose.sites import Site, everywhere, put, sites, unseen
@@ -342,8 +350,7 @@ def _fold(model: nn.Module, names: Sequence[str]) -> None:
 
 
 def left_by_tuning(model: Model, tuning: Tuning) -> tuple[str, ...]:
-    """What people should know: which matrices are left as they are, which targets mean nothing, what moves with what.
-    """
+    """What people should know: which matrices are left as they are, which targets mean nothing, what moves too."""
     found, said = choose_targets(model, tuning), []
     if found.missing:
         said.append(f"{tuning.name}: no linear layer is called {' or '.join(found.missing)}")

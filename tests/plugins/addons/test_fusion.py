@@ -88,7 +88,6 @@ class TestFusion:
         free = {id(p) for p in m.parameters() if p.requires_grad}
         assert free == {id(p) for p in adapter_weights(m, "fusion", "task").values()}
 
-
     def test_what_stands_before_stands_still(self):
         fused = [f"{addon[:-1]}, behind=ffn)" for addon in TWO]
         m = built("lora(2)", "adapter(2, name=more, behind=mixer)", *fused, "fusion(de, en)")

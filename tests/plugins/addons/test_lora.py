@@ -176,9 +176,7 @@ class TestTargets:
         assert found.label == "its weight is another's, too, and an adapter would belong to one of them only"
 
     def test_one_whose_weight_is_read(self):
-        found = refused(
-            f"lora({R}, targets=[r])", mixer="attention(position=transformer-xl)", layers=2
-        )
+        found = refused(f"lora({R}, targets=[r])", mixer="attention(position=transformer-xl)", layers=2)
 
         assert found.message == "'r' cannot be adapted"
         assert found.label == (
