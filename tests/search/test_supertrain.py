@@ -14,7 +14,7 @@ from tests.search.spaces import REGISTRY
 from tests.train.tiny import corpus
 from xcompose.diagnostics import SpecError
 from xcompose.search.ground import Ground
-from xcompose.search.supertrain import trained_super
+from xcompose.search.supertrain import _measurer, trained_super
 from xcompose.spec import load
 from xcompose.train.learner import Learner
 
@@ -170,3 +170,10 @@ def test_addons_of_training_are_left_to_the_winners(tmp_path):
     made = ground(tmp_path, text)
     assert len(made.spec.train["addons"]) == 1
     assert trained_super(made, 1).work.addons == ()
+
+
+def test_what_measures_moves_batches_to_where_the_weights_are():
+    made = _measurer()
+
+    assert "on_device" in vars(made)
+    assert not [name for name, value in vars(made).items() if callable(value) and name not in vars(Learner)]

@@ -152,7 +152,7 @@ def _measurer() -> type[Learner]:
     class Measurer(Learner):
         """Looks at held-out data with a model whose weights are lent, where they are."""
 
-        def _on_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        def on_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
             place = next(self.model.parameters()).device
             return {name: value.to(place) for name, value in batch.items()}
 
