@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.train.test_resume import StopAt
 from tests.train.tiny import corpus
 from xcompose import registry
 from xcompose.compose.adapter_files import base_hash
+from xcompose.compose.weights import save_weights
 from xcompose.spec import load
 from xcompose.train import train
 from xcompose.train.beside import changed_base
@@ -103,6 +105,52 @@ def test_a_stopped_run_goes_on_beside_the_same_base(here: Path):
     assert result.base == whole.base
     for name, p in xc.adapters.weights(xc.load("whole")).items():
         assert torch.equal(p, xc.adapters.weights(xc.load("stopped"))[name])
+
+
+def test_a_run_that_is_killed_before_its_first_checkpoint_begins_with_the_same_weights(here: Path):
+    go("", "base")
+    first = go("'adapter(3, name=de)'", "de", base=Path("base/model.safetensors"))
+    adapters = [first.folder / "adapters" / "de.safetensors"]
+    start = {"base": Path("base/model.safetensors"), "adapters": adapters}
+    whole = go("'adapter(3, name=de)'", "whole", **start)
+    go("'adapter(3, name=de)'", "killed", display=StopAt(2), **start)
+    Path("killed/checkpoints/last.ckpt").unlink()
+    again = go("'adapter(3, name=de)'", "killed", resume=True)
+
+    assert again.valid == whole.valid
+    (kept,) = json.loads(Path("killed/run.json").read_text())["begins_with"]["base"]
+    assert kept["path"] == str(here / "base" / "model.safetensors")
+    assert len(kept["hash"]) == 64
+
+
+def test_a_run_goes_on_with_no_other_base_or_adapters(here: Path):
+    adapter = "'adapter(3, name=de)'"
+    go("", "base")
+    go(adapter, "plain", display=StopAt(2))
+    based = {"base": Path("base/model.safetensors")}
+    first = go(adapter, "de", **based)
+    given = {"adapters": [first.folder / "adapters" / "de.safetensors"], **based}
+    go(adapter, "given", display=StopAt(2), **given)
+    shutil.copy("base/model.safetensors", "copy.safetensors")
+
+    def refusal(run: str, **options) -> str:
+        with pytest.raises(xc.SpecError) as caught:
+            go(adapter, run, resume=True, **options)
+        return str(caught.value)
+
+    assert refusal("plain", **given) == (
+        "error[XC087]: 'plain' cannot go on: the base and the adapters changed since it began\n"
+        "  = fix: go on with 'plain/spec.xc.yaml' and the same data and the same base and the same adapters, or start "
+        "afresh with --overwrite"
+    )
+    assert "'given' cannot go on: the base changed since it began\n" in refusal("given", base=other_weights("base"))
+    assert not go(adapter, "given", resume=True, base=Path("copy.safetensors")).interrupted
+
+
+def other_weights(run: str) -> Path:
+    """The weights of a run in a file that holds one text more."""
+    path = Path("other.safetensors")
+    return save_weights(xc.load(run), path, about={"remark": "the same numbers"})
 
 
 @pytest.mark.parametrize("option", ["learns=false", "active=false"])

@@ -19,7 +19,7 @@ from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.train.beside import changed_base, hash_of_base, kept_base, write_adapters
 from xcompose.train.folder import RunFolder, read_metrics, write_atomically
 from xcompose.train.progress import Bar, Display, Judge, Silent
-from xcompose.train.same import begun, given_again, refuse_another
+from xcompose.train.same import Start, begun, given_again, refuse_another
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,20 +125,20 @@ def train(
     require_extra()
     from xcompose.train.prepare import prepare
 
-    run = RunFolder(folder)
+    run, start = RunFolder(folder), Start(base, tuple(adapters))
     if resume:
         facts = run.reopen()
         data = Path(facts["data"]) if data is None and facts["data"] else data
-        given = given_again(given, facts)
-    prepared = prepare(spec, data, registry, given=given, base=base, adapters=adapters)
+        given, start = given_again(given, facts), start.again(facts)
+    prepared = prepare(spec, data, registry, given=given, base=start.base, adapters=start.adapters)
     if resume:
-        refuse_another(run, facts, prepared, digest(prepared.work))
+        refuse_another(run, facts, prepared, digest(prepared.work), start)
     else:
         run.start(overwrite=overwrite)
         for name, text in {**prepared.kept.others, run.spec.name: prepared.kept.text}.items():
             write_atomically(run.path / name, text.encode())
         run.write_json(run.plugins, versions(prepared.registry))
-        facts = begun(data, digest(prepared.work), given, prepared)
+        facts = begun(data, digest(prepared.work), given, prepared) | start.facts()
         run.write_json(run.facts, facts | hash_of_base(prepared.work.model))
     task = prepared.work.task
     if display is None:
