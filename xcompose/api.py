@@ -140,6 +140,7 @@ if TYPE_CHECKING:
     from xcompose.compose.linear import Matrix as Matrix
     from xcompose.compose.linear import ToLogits as ToLogits
     from xcompose.compose.linear import ToStream as ToStream
+    from xcompose.compose.linear import ends_sublayer as ends_sublayer
     from xcompose.compose.model import Model as Model
     from xcompose.compose.model import OneStackModel as OneStackModel
     from xcompose.compose.model import Ran as Ran
@@ -290,7 +291,7 @@ _LAZY = {
     "xcompose.compose.vocabulary": ("TokenClusters",),
     "xcompose.compose.combine": ("SideBySide", "numbered"),
     "xcompose.compose.findings": ("Findings",),
-    "xcompose.compose.linear": ("AsMatrix", "Matrix", "ToLogits", "ToStream"),
+    "xcompose.compose.linear": ("AsMatrix", "Matrix", "ToLogits", "ToStream", "ends_sublayer"),
     "xcompose.compose.inner": ("InnerLayer",),
     "xcompose.compose.inside": ("Look", "Seen", "looking"),
     "xcompose.compose.likeness": (

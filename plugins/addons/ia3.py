@@ -23,8 +23,8 @@ from xcompose.api import (
     Context,
     Model,
     Text,
-    ToStream,
     Tuning,
+    ends_sublayer,
     extra,
     finish_tuning,
     hookimpl,
@@ -87,7 +87,7 @@ class IA3(Addon):
         while not isinstance(base, nn.Linear):
             base = base.base_layer
         config = extra("peft", "adapters").IA3Config()
-        return layer(inner, name, config=config, is_feedforward=isinstance(base, ToStream))
+        return layer(inner, name, config=config, is_feedforward=ends_sublayer(base))
 
     def describe(self, model: nn.Module) -> Sequence[str]:
         assert isinstance(model, Model)

@@ -9,6 +9,18 @@ class ToStream(nn.Linear):
     """The last layer of a mixer or a feed-forward network: its rows are added to the stream."""
 
 
+class InPlace(nn.Linear):
+    """A linear layer that stands in the place of another, with its weight in another form."""
+
+    ends = False
+    """Whether that is the last layer of a mixer or a feed-forward network."""
+
+
+def ends_sublayer(layer: nn.Linear) -> bool:
+    """Whether a linear layer, or the one in whose place it stands, is the last of a mixer or a feed-forward network."""
+    return isinstance(layer, ToStream) or (isinstance(layer, InPlace) and layer.ends)
+
+
 class ToLogits(nn.Linear):
     """The last layer of an output; where it is tied, its weight is the embedding's table."""
 

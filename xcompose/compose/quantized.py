@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from xcompose.attention.layer import SoftmaxReads
+from xcompose.compose.linear import InPlace, ends_sublayer
 
 MOST = {8: 127, 4: 7}
 """M: by the bits of an integer, the largest."""
@@ -105,7 +106,7 @@ def meant(weight: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
     return (each * scale[..., None].to(dtype)).flatten(1)
 
 
-class Quantized(nn.Linear):
+class Quantized(InPlace):
     """A linear layer with a stored weight.
 
     In double precision it is its exact twin, with the weight that the integers mean and, where rows are rounded, with
@@ -119,7 +120,7 @@ class Quantized(nn.Linear):
     def __init__(self, linear: nn.Linear, scheme: Scheme):
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.scheme, self.exact = scheme, False
+        self.scheme, self.exact, self.ends = scheme, False, ends_sublayer(linear)
         self.store(linear.weight)
         self.bias = linear.bias
         self.train(linear.training)
@@ -201,7 +202,7 @@ class _Product(torch.autograd.Function):
         return gradient @ (numbers.to(scale.dtype) * scale).to(gradient.dtype), None, None
 
 
-class Rounding(nn.Linear):
+class Rounding(InPlace):
     """A linear layer that learns with the weight, and the rows, that it will have when it is stored.
 
     Scales are those of the weight as it is at each step, so there is nothing to observe, and nothing to freeze.
@@ -215,6 +216,7 @@ class Rounding(nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias, self.scheme = linear.weight, linear.bias, scheme
+        self.ends = ends_sublayer(linear)
         self.train(linear.training)
 
     def forward(self, input: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 import xcompose as xc
 from tests.plugins.addons.adapting import frozen_hash, refused, spec_of, tokens, train
 from xcompose.compose.adapters import adapter_weights
+from xcompose.compose.build import build_model, finish_model
+from xcompose.compose.linear import ends_sublayer
 from xcompose.compose.tuned import Tuned, merge
 from xcompose.compose.weights import load_weights, save_weights
 from xcompose.train.learner import groups
@@ -44,6 +46,26 @@ def test_a_change_of_low_rank_beside_integers_equals_its_formula():
     change = 2.5 * layer.lora_B["lora"].weight @ layer.lora_A["lora"].weight
 
     torch.testing.assert_close(place(x), place.base(x) + x @ change.T, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_learned_factors_scale_the_same_sides_as_without_integers(stored):
+    m, plain = single(stored, "ia3"), single("ia3")
+    shapes = {name: tuple(p.shape) for name, p in adapter_weights(m).items()}
+
+    assert shapes == {name: tuple(p.shape) for name, p in adapter_weights(plain).items()}
+    place, x = m.layers[0].ffn.down, torch.randn(5, 128)
+    (factor,) = [p for _, p in place.weights("ia3")]
+    torch.nn.init.normal_(factor)
+    assert factor.shape == (1, 128)
+    torch.testing.assert_close(place(x), place.base(x * factor), rtol=0, atol=0)
+
+
+def test_a_layer_that_learnt_rounded_ends_what_its_own_ended():
+    m = build_model(xc.read(spec_of("quantize(aware=true)", dim=32)), training=True)
+    for _ in range(2):
+        assert [ends_sublayer(getattr(m.layers[0].ffn, part)) for part in ("up", "down")] == [False, True]
+        finish_model(m)
 
 
 def test_nothing_is_merged_into_integers():
