@@ -53,6 +53,7 @@ from xcompose.api import (
     options,
     paired_layers,
     plain_tensors,
+    refuse_unused,
     relation_divergence,
     soft_targets,
     squares,
@@ -106,6 +107,8 @@ class Asked(NamedTuple):
 class Distill(TrainingAddon):
     """Runs the teacher on what the student read, and compares."""
 
+    once = "a second one would take its share of what the first one adds"
+
     def __init__(self, options: DistillOptions, context: Context):
         super().__init__()
         self.options = options
@@ -118,6 +121,7 @@ class Distill(TrainingAddon):
             raise PartError(
                 "relations of nothing are compared", option="relations_of", fixes=("relations_of=[q, k, v]",)
             )
+        refuse_idle(options, self.inside)
         self.projections = nn.ParameterDict()
         self.hash = self.name = ""
         self.pairs: tuple[tuple[int, int], ...] = ()
@@ -285,6 +289,22 @@ class Distill(TrainingAddon):
                     )  # fmt: skip
         names = self.options.relations_of
         return torch.stack([relation_divergence(own[u], theirs[u], heads, valid, causal) for u in names]).sum()
+
+
+def refuse_idle(options: DistillOptions, inside: Mapping[str, float]) -> None:
+    """Refuse options of comparisons that are not made."""
+    needs = {
+        "logits": ("temperature",), "hidden": ("hidden_by",), "maps": ("maps_by",),
+        "relations": ("relations_of", "relation_heads"),
+    }  # fmt: skip
+    for name, names in needs.items():
+        if not getattr(options, name):
+            mend = f"{name}={0.5 if name == 'logits' else 1}"
+            refuse_unused(options, names, "distill", f"{name}=0: they are not compared", mend)
+    if not any(weight for name, weight in inside.items() if name != "embeddings") and options.start == "own":
+        refuse_unused(options, ("layers",), "distill", "no layers are compared", "hidden=1", "start=teacher")
+    if not any(inside.values()):
+        refuse_unused(options, ("stack",), "distill", "nothing inside of the models is compared", "hidden=1")
 
 
 def fingerprint(teacher: Model) -> str:

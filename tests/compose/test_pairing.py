@@ -61,8 +61,12 @@ NO_PAIRS = (
         ((("0", "-1"),), 4, 2, NO_PAIRS),
         ((("2", "1"),), 2, 4, "the student has no layer 2, its last one is 1"),
         ((("1", "7"),), 2, 4, "the teacher has no layer 7, its last one is 3"),
+        (
+            (("0", "1"), ("1", "1"), ("00", "1")), 2, 4,
+            "layer 0 of the student and layer 1 of the teacher are a pair twice\nfix: write each pair once",
+        ),
     ],
-)
+)  # fmt: skip
 def test_layers_that_are_not_there_are_refused(layers: Any, own: int, theirs: int, message: str):
     with pytest.raises(PartError) as error:
         paired_layers(layers, own, theirs)

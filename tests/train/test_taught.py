@@ -191,6 +191,21 @@ def test_what_does_not_fit_is_refused_where_it_is_written_before_a_run_begins(he
     assert not (here / "run").exists()
 
 
+def test_a_second_teacher_is_refused(here: Path):
+    student = here / "students" / "student.xc.yaml"
+    student.write_text(STUDENT + '    - distill("../teachers/teacher.xc.yaml@wide", logits=0, hidden=1)\n')
+
+    assert refusal() == (
+        "error[XC034]: 'distill' is listed twice, first at train.addons.0\n"
+        "  --> students/student.xc.yaml:14:7   train.addons.1\n"
+        "   |\n"
+        '14 |     - distill("../teachers/teacher.xc.yaml@wide", logits=0, hidden=1)\n'
+        "   |       ^^^^^^^ a second one would take its share of what the first one adds\n"
+        "   = fix: keep one of them"
+    )
+    assert not (here / "run").exists()
+
+
 def test_a_teacher_that_nobody_learns_from_is_refused(here: Path):
     called = call("xcompose train teachers/teacher.xc.yaml --teacher teacher.safetensors")
 

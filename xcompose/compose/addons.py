@@ -110,6 +110,9 @@ class TrainingAddon(nn.Module, ABC):
     """A change of training only. What it learns itself (its parameters) is trained with the model and kept in
     checkpoints; the trained model knows nothing of it. Component facts: `stage="train"`."""
 
+    once: ClassVar[str] = ""
+    """Why a list has room for one of them only; empty where it has room for several."""
+
     @abstractmethod
     def begin(self, lesson: Lesson) -> None:
         """Called once, before anything is trained.

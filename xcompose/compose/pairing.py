@@ -46,6 +46,12 @@ def paired_layers(layers: Any, own: int, theirs: int) -> Pairs:
         if not isinstance(pair, tuple) or len(pair) != 2 or not all(str(one).isdecimal() for one in pair):
             raise wrong
         pairs.append((int(pair[0]), int(pair[1])))
+    twice = next((pair for pair in pairs if pairs.count(pair) > 1), None)
+    if twice is not None:
+        raise PartError(
+            f"layer {twice[0]} of the student and layer {twice[1]} of the teacher are a pair twice", option="layers",
+            label="it would count twice in every mean", fixes=("write each pair once",),
+        )  # fmt: skip
     for side, (who, count) in enumerate((("student", own), ("teacher", theirs))):
         if (most := max(pair[side] for pair in pairs)) >= count:
             raise PartError(f"the {who} has no layer {most}, its last one is {count - 1}", option="layers")

@@ -82,24 +82,36 @@ def prepare(
     part = part_builder(model, registry, spec.name)
     task: Task = part(task_node)
     lesson = Lesson(model, task, given or Given(), spec=partial(_other_model, spec, registry))
-    addons = tuple(_begun(node, part, lesson, registry, spec.name) for node in how["addons"])
+    addons: list[TrainingAddon] = []
+    for node in how["addons"]:
+        addons.append(_begun(node, part, lesson, registry, spec.name, addons))
     try:
         splits = task.splits(data, settings.length, settings.seed)
     except PartError as error:
         raise SpecError(located(error, task_node, spec.name)) from error
     work = Work(
         model=model, task=task, splits=splits, optimizer=part(how["optimizer"]),
-        schedule=part(how["schedule"]), settings=settings, addons=addons,
+        schedule=part(how["schedule"]), settings=settings, addons=tuple(addons),
     )  # fmt: skip
     _refuse_unknown_goals(settings, tried(work, task_node, how["addons"], spec.name))
     return Prepared(work, kept(spec, how, registry), registry)
 
 
-def _begun(node: Node, part: Callable[[Node], Any], lesson: Lesson, registry: Registry, spec: str) -> TrainingAddon:
+def _begun(
+    node: Node, part: Callable[[Node], Any], lesson: Lesson, registry: Registry, spec: str,
+    before: Sequence[TrainingAddon],
+) -> TrainingAddon:  # fmt: skip
     if registry.component(node.kind, node.name).facts.get("stage", "model") != "train":
         error = PartError(f"'{node.name}' changes the model, not its training", fixes=("move it to addons",))
         raise SpecError(located(error, node, spec))
     addon: TrainingAddon = part(node)
+    first = next((place for place, other in enumerate(before) if type(other) is type(addon)), None)
+    if first is not None and addon.once:
+        error = PartError(
+            f"'{node.name}' is listed twice, first at train.addons.{first}", code="XC034",
+            label=addon.once, fixes=("keep one of them",),
+        )  # fmt: skip
+        raise SpecError(located(error, node, spec))
     try:
         addon.begin(lesson)
     except PartError as error:

@@ -136,7 +136,7 @@ def test_equal_widths_need_no_projection(tmp_path: Path):
 
 def test_embeddings_are_compared_before_the_first_layer(tmp_path: Path):
     own, teacher = decoder(more=", position: learned"), TEACHER(more=", position: learned")
-    addon = taught(own, teacher, tmp_path, logits=0.0, embeddings=1.5, layers=())
+    addon = taught(own, teacher, tmp_path, logits=0.0, embeddings=1.5)
 
     loss, _ = addon.loss({}, partial(task, own))
 
@@ -208,7 +208,8 @@ def test_padding_counts_in_no_loss(loss: str, tmp_path: Path):
     kinds = [f"type: {kind}, dim: {dim}, layers: {count}, output: mlm" for kind, dim, count in
              (("encoder", 8, 2), ("encoder", 12, 4))]  # fmt: skip
     own, teacher = model(kinds[0]), model(kinds[1], seed=5)
-    options = {"logits": 0.0, **({"logits": 0.5} if loss == "logits" else {loss: 1.0}), "relation_heads": 2}
+    options = {"logits": 0.0, **({"logits": 0.5} if loss == "logits" else {loss: 1.0})}
+    options |= {"relation_heads": 2} if loss == "relations" else {}
     addon = taught(own, teacher, tmp_path, **options)
     mask = torch.tensor([[True] * N, [False, True, True, False, True, False, False]])
 
@@ -361,6 +362,39 @@ def test_a_teacher_without_weights_is_refused():
         "the teacher has no weights", "a spec names none; they come from the command line",
         ("xcompose train --teacher FILE, its weights or the folder of its run",),
     )  # fmt: skip
+
+
+UNUSED = "{0}: distill has no use for '{0}' here\nlabel: {1}\nfix: leave {0} out\n{2}"
+
+
+@pytest.mark.parametrize(
+    ("option", "options", "why", "mends"),
+    [
+        ("temperature", {"logits": 0.0, "hidden": 1.0, "temperature": 1.0}, "logits=0: they are not compared",
+         "fix: logits=0.5"),
+        ("hidden_by", {"hidden_by": "cosine"}, "hidden=0: they are not compared", "fix: hidden=1"),
+        ("maps_by", {"hidden": 1.0, "maps_by": "logits"}, "maps=0: they are not compared", "fix: maps=1"),
+        ("relations_of", {"relations_of": ("q",)}, "relations=0: they are not compared", "fix: relations=1"),
+        ("relation_heads", {"relation_heads": 2}, "relations=0: they are not compared", "fix: relations=1"),
+        ("layers", {"embeddings": 1.0, "layers": "last"}, "no layers are compared",
+         "fix: hidden=1\nfix: start=teacher"),
+        ("stack", {"start": "teacher", "stack": "encoder"}, "nothing inside of the models is compared",
+         "fix: hidden=1"),
+    ],
+)  # fmt: skip
+def test_an_option_of_what_is_not_compared_is_refused(
+    option: str, options: dict[str, Any], why: str, mends: str, tmp_path: Path
+):
+    assert refusal(decoder(), TEACHER(), tmp_path, **options) == UNUSED.format(option, why, mends)
+
+
+def test_a_start_of_layers_uses_their_pairs_though_none_is_compared(tmp_path: Path):
+    own, teacher = decoder(), decoder(count=4, seed=5)
+    last = teacher.layers[3].mixer.q.weight.clone()
+
+    taught(own, teacher, tmp_path, start="teacher", layers="last")
+
+    assert torch.equal(own.layers[1].mixer.q.weight, last)
 
 
 FEWER = partial(model, "type: decoder, dim: 8, layers: 1")
