@@ -227,6 +227,49 @@ def test_what_the_command_refuses(here: Path):
     assert not Path("a.safetensors").exists()
 
 
+def test_the_command_writes_over_nothing_that_it_reads_and_over_no_run(here: Path):
+    go("", "base")
+    go("lora(2)", "tuned", base=Path("base/model.safetensors"))
+    file, weights = Path("tuned/adapters/lora.safetensors"), Path("tuned/model.safetensors")
+    shutil.copy(weights, "copy.safetensors")
+    before = {path: path.read_bytes() for path in (file, weights, Path("copy.safetensors"))}
+
+    of_the_run = "belongs to the run 'tuned'"
+    for command, output, why in (
+        ("merge tuned", weights, of_the_run),
+        ("save tuned", weights, of_the_run),
+        ("save tuned", file, of_the_run),
+        (f"load base {file}", "tuned/spec.xc.yaml", of_the_run),
+        (f"load base {file}", "base/model.safetensors", "belongs to the run 'base'"),
+        ("merge copy.safetensors", "copy.safetensors", "is read here"),
+    ):
+        called = call(f"xcompose adapter {command} -o {output}")
+        assert (called.code, called.err) == (
+            2, f"error: '{output}' {why}, and would be written over\n  = fix: another file: --output FILE\n"
+        )  # fmt: skip
+    assert all(path.read_bytes() == held for path, held in before.items())
+    assert call("xcompose adapter merge tuned -o tuned/plain.safetensors").code == 0
+
+
+def test_two_files_of_one_name_are_refused_and_nothing_is_merged_into_what_has_no_adapters(here: Path):
+    go("", "base")
+    for run in ("a", "b"):
+        go("lora(2)", run, base=Path("base/model.safetensors"))
+    files = [f"{run}/adapters/lora.safetensors" for run in ("a", "b")]
+
+    called = call(f"xcompose adapter load base {' '.join(files)} -o both.safetensors")
+    assert (called.code, called.err) == (
+        2,
+        f"error: two files hold an adapter called 'lora': {files[0]} and {files[1]}\n"
+        "  = fix: train one of them under another name: name=...\n",
+    )
+    called = call("xcompose adapter merge base -o both.safetensors")
+    assert (called.code, called.err) == (
+        2, "error: this model has no adapters\n  = fix: a run that trained adapters\n"
+    )  # fmt: skip
+    assert not Path("both.safetensors").exists()
+
+
 @pytest.mark.parametrize("words", ["", " list", " save", " load", " merge"])
 def test_help_holds_an_example(words: str):
     called = call(f"xcompose adapter{words} --help")

@@ -56,6 +56,7 @@ def save(
     from xcompose.compose.adapter_files import save_adapter
     from xcompose.compose.adapters import adapters_of
 
+    _refuse_to_write_over(output, place)
     model = xc.load(place)
     there = adapters_of(model)
     if name is None and len(there) != 1:
@@ -77,7 +78,13 @@ def load(
     from xcompose.compose.adapter_files import about_adapter, attach_adapter
     from xcompose.compose.weights import save_weights
 
+    _refuse_to_write_over(output, base, *files)
     given = {str(file): about_adapter(file)["adapter"] for file in files}
+    for file, name in given.items():
+        first = next(other for other, there in given.items() if there == name)
+        if first != file:
+            said = f"two files hold an adapter called '{name}': {first} and {file}"
+            raise usage_error(said, "train one of them under another name: name=...")
     for name in use or ():
         if name not in given.values():
             raise usage_error(f"none of these files holds '{name}'", f"they hold {', '.join(given.values())}")
@@ -100,7 +107,10 @@ def merge(
     from xcompose.compose.weights import save_weights
     from xcompose.diagnostics import PartError
 
+    _refuse_to_write_over(output, place)
     model = xc.load(place)
+    if not adapters.adapters_of(model):
+        raise usage_error("this model has no adapters", "a run that trained adapters")
     try:
         if use:
             adapters.use(model, *use)
@@ -111,6 +121,18 @@ def merge(
         raise usage_error(said, "; ".join(error.fixes)) from error
     path = save_weights(model, output)
     console.print(f"wrote {path}: {names} merged", markup=False, highlight=False)
+
+
+def _refuse_to_write_over(output: Path, *read: Path) -> None:
+    """Refuse an output that is a file of a run, or one that is read to make it."""
+    from xcompose.train.folder import RunFolder
+
+    runs = (RunFolder(output.parent), RunFolder(output.parent.parent))
+    files = [RunFolder(place).weights if place.is_dir() else place for place in read]
+    own = next((run for run in runs if run.owns(output)), None)
+    if own or output.resolve() in {file.resolve() for file in files}:
+        why = f"belongs to the run '{own.path}'" if own else "is read here"
+        raise usage_error(f"'{output}' {why}, and would be written over", "another file: --output FILE")
 
 
 def _acting(model: Model) -> str:

@@ -108,6 +108,11 @@ class RunFolder:
         names = json.loads(self.facts.read_text()).get("specs", []) if self.facts.exists() else []
         return [self.path / Path(name).name for name in names]
 
+    def owns(self, path: Path) -> bool:
+        """Whether a file is one of those that the run here consists of; no run, no such file."""
+        own = (*self._others(), *self._files()) if self.facts.exists() else ()
+        return path.resolve() in {file.resolve() for file in own}
+
     def reopen(self) -> Mapping[str, Any]:
         """The facts of a run that is to go on.
 
