@@ -203,6 +203,7 @@ if TYPE_CHECKING:
     from xcompose.compose.tasks import grid_of_images as grid_of_images
     from xcompose.compose.tasks import loss_of_labels as loss_of_labels
     from xcompose.compose.tasks import two_betas as two_betas
+    from xcompose.compose.tuned import Chosen as Chosen
     from xcompose.compose.tuned import Tuned as Tuned
     from xcompose.compose.tuned import Tuning as Tuning
     from xcompose.compose.tuned import choose_targets as choose_targets
@@ -280,7 +281,8 @@ _LAZY = {
         "settle_adapter",
     ),
     "xcompose.compose.tuned": (
-        "Tuned", "Tuning", "choose_targets", "finish_tuning", "is_stored", "left_by_tuning", "refuse_merging", "tune",
+        "Chosen", "Tuned", "Tuning", "choose_targets", "finish_tuning", "is_stored", "left_by_tuning", "refuse_merging",
+        "tune",
     ),
     "xcompose.compose.addons": ("Addon", "Given", "Lesson", "Loss", "TrainingAddon", "extra"),
     "xcompose.compose.sharing": ("LayerPart", "called", "share_layers", "stacks_named"),

@@ -69,14 +69,14 @@ class IA3(Addon):
     def apply(self, model: Model) -> None:  # type: ignore[override]
         """What the spec says: of factors that are merged the plain model."""
         if self.tuning.merge:
-            refuse_merging(model, self.tuning)
+            self.chosen = refuse_merging(model, self.tuning)
         else:
-            tune(model, self.tuning, self._wrap)
+            self.chosen = tune(model, self.tuning, self._wrap)
 
     def begin(self, model: Model) -> None:  # type: ignore[override]
         if self.tuning.merge:
             refuse_merging(model, self.tuning)
-        tune(model, self.tuning, self._wrap)
+        self.chosen = tune(model, self.tuning, self._wrap)
 
     def finish(self, model: Model) -> None:  # type: ignore[override]
         finish_tuning(model, self.tuning)
@@ -91,7 +91,7 @@ class IA3(Addon):
 
     def describe(self, model: nn.Module) -> Sequence[str]:
         assert isinstance(model, Model)
-        return left_by_tuning(model, self.tuning)
+        return left_by_tuning(model, self.tuning, self.chosen)
 
 
 @hookimpl

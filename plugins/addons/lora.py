@@ -21,6 +21,7 @@ from torch import nn
 
 from xcompose.api import (
     Addon,
+    Chosen,
     Component,
     Context,
     Count,
@@ -86,7 +87,7 @@ class Lora(Addon):
     def apply(self, model: Model) -> None:  # type: ignore[override]
         """What the spec says: of a change that is merged the plain model."""
         if self.tuning.merge:
-            self._refuse(model)
+            self.chosen = self._refuse(model)
         else:
             self._put(model)
 
@@ -96,19 +97,18 @@ class Lora(Addon):
     def finish(self, model: Model) -> None:  # type: ignore[override]
         finish_tuning(model, self.tuning)
 
-    def _refuse(self, model: Model) -> None:
-        chosen = choose_targets(model, self.tuning)
-        if self.tuning.merge:
-            refuse_merging(model, self.tuning)
+    def _refuse(self, model: Model) -> Chosen:
+        chosen = refuse_merging(model, self.tuning) if self.tuning.merge else choose_targets(model, self.tuning)
         if self.options.dora and any(is_stored(site.module) for site in chosen.sites):
             raise PartError(
                 "dora cannot stand beside a weight that is stored in few bits", option="dora",
                 label="it measures the rows of the weight in every step", fixes=("dora=false",),
             )  # fmt: skip
+        return chosen
 
     def _put(self, model: Model) -> None:
         self._refuse(model)
-        tune(model, self.tuning, self._wrap)
+        self.chosen = tune(model, self.tuning, self._wrap)
 
     def _wrap(self, inner: nn.Module, name: str) -> Any:
         own = self.options
@@ -121,7 +121,7 @@ class Lora(Addon):
 
     def describe(self, model: nn.Module) -> Sequence[str]:
         assert isinstance(model, Model)
-        return left_by_tuning(model, self.tuning)
+        return left_by_tuning(model, self.tuning, self.chosen)
 
 
 @hookimpl

@@ -217,8 +217,11 @@ def _nothing(target: str, mine: Sequence[Site], hidden: Sequence[str], every: Se
     return PartError(message, label=label, fixes=fixes, option="targets")
 
 
-def tune(model: Model, tuning: Tuning, wrap: Wrap) -> None:
+def tune(model: Model, tuning: Tuning, wrap: Wrap) -> Chosen:
     """Put adapters around the linear layers that targets mean, in all of their places.
+
+    Returns:
+        What the targets meant before.
 
     Raises:
         PartError: the targets, or what stands there already, does not allow it.
@@ -231,6 +234,7 @@ def tune(model: Model, tuning: Tuning, wrap: Wrap) -> None:
         for paths in [[path] for path in site.paths] if tuning.per == "application" else [site.paths]:
             _put_around(model, paths, wrap, tuning)
     settle_adapter(model, tuning.name, acts=tuning.acts, learns=tuning.learns)
+    return found
 
 
 def _put_around(model: Model, paths: Sequence[str], wrap: Wrap, tuning: Tuning) -> None:
@@ -241,8 +245,11 @@ def _put_around(model: Model, paths: Sequence[str], wrap: Wrap, tuning: Tuning) 
     there.add(tuning.name, wrap, acts=tuning.acts)
 
 
-def refuse_merging(model: nn.Module, tuning: Tuning) -> None:
+def refuse_merging(model: nn.Module, tuning: Tuning) -> Chosen:
     """Refuse what cannot be made plain again later.
+
+    Returns:
+        What the targets mean.
 
     Raises:
         PartError: with the reason.
@@ -256,14 +263,17 @@ def refuse_merging(model: nn.Module, tuning: Tuning) -> None:
         raise PartError(
             "an adapter that does not act cannot be merged", option="merge", fixes=("active=true", "merge=false")
         )
-    for site in choose_targets(model, tuning).sites:
+    if others := adapters_of(model):
+        raise PartError(
+            f"'{tuning.name}' cannot be merged beside '{others[0]}'", option="merge",
+            label=f"'{others[0]}' belongs to the weights as they were before",
+            fixes=("merge=false", f"train '{tuning.name}' alone first, and '{others[0]}' on what it became"),
+        )  # fmt: skip
+    found = choose_targets(model, tuning)
+    for site in found.sites:
         if is_stored(site.module):
             raise _stored(site.name, "merge=false")
-        if isinstance(model.get_submodule(site.name), Tuned):
-            raise PartError(
-                f"'{tuning.name}' cannot be merged: another adapter stands in {site.name}", option="merge",
-                fixes=("merge=false, and later `xcompose adapter merge` for all of them",),
-            )  # fmt: skip
+    return found
 
 
 def is_stored(layer: nn.Linear) -> bool:
@@ -349,9 +359,15 @@ def _fold(model: nn.Module, names: Sequence[str]) -> None:
             put(model, _paths_of(model, place), place.merge())
 
 
-def left_by_tuning(model: Model, tuning: Tuning) -> tuple[str, ...]:
-    """What people should know: which matrices are left as they are, which targets mean nothing, what moves too."""
-    found, said = choose_targets(model, tuning), []
+def left_by_tuning(model: Model, tuning: Tuning, found: Chosen) -> tuple[str, ...]:
+    """What people should know: which matrices are left as they are, which targets mean nothing, what moves too.
+
+    Args:
+        model: as it is now.
+        tuning: what was wanted.
+        found: what the targets meant before anything stood around them.
+    """
+    said = []
     if found.missing:
         said.append(f"{tuning.name}: no linear layer is called {' or '.join(found.missing)}")
     if found.left:

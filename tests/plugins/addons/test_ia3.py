@@ -6,6 +6,7 @@ import pytest
 import torch
 from peft import IA3Config, inject_adapter_in_model
 
+import xcompose as xc
 from tests.plugins.addons.adapting import built, frozen_hash, refused, spec_of, tokens, train
 from xcompose.compose.adapters import adapter_weights
 from xcompose.compose.build import build_model, finish_model
@@ -95,8 +96,6 @@ class TestTraining:
         torch.testing.assert_close(m(tokens()).logits, before, rtol=0, atol=1e-12)
 
     def test_merged_when_training_ends(self):
-        import xcompose as xc
-
         spec = xc.read(spec_of("ia3(merge=true)"))
         m = build_model(spec, training=True, dtype=torch.float64)
         redraw(m, 1)
@@ -112,6 +111,13 @@ class TestTargets:
         m = built("ia3", ffn="single", mixer="attention(shared_qk=true)")
 
         assert m.addons[0].addon.describe(m) == ("ia3: no linear layer is called k or ffn.down",)
+
+    def test_each_application_of_an_encoder_and_a_decoder(self):
+        stacks = {"encoder": {"layers": 2}, "decoder": {"layers": 2}}
+        model = {"type": "encoder-decoder", "dim": 24, "heads": 2, "vocab": 17, **stacks}
+        m = xc.build({"xcompose": 1, "model": model, "addons": ["share(all)", "ia3(per=application)"]})
+
+        assert m.addons[1].addon.describe(m) == ()
 
     def test_none_at_all(self):
         found = refused("ia3(targets=[w])")

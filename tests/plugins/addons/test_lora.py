@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
+import yaml
 from peft import LoraConfig, inject_adapter_in_model
 
+from tests.cli.calling import call
 from tests.plugins.addons.adapting import built, frozen_hash, refused, spec_of, tokens, train
 from xcompose.api import PartError
 from xcompose.compose.adapters import adapter_weights, use
@@ -269,6 +271,19 @@ class TestSharedLayers:
         torch.testing.assert_close(m(tokens()).logits, plain_lora(tokens()).logits, rtol=0, atol=1e-12)
         assert len(plain.layers) == 3
 
+    @pytest.mark.parametrize("addons", [
+        [f"lora({R}, per=application)"], [f"lora({R})", "lora(2, name=c, per=application)"], ["ia3(per=application)"],
+    ])  # fmt: skip
+    def test_what_is_said_of_each_application(self, addons, tmp_path):
+        m = build_model(xc_read("share(all)", *addons), training=True)
+        assert [line for listed in m.addons for line in listed.addon.describe(m)] == []
+
+        file = tmp_path / "own.xc.yaml"
+        file.write_text(yaml.safe_dump(spec_of("share(all)", *addons)), encoding="utf-8")
+        called = call("xcompose build", str(file))
+        assert called.code == 0, called.said
+        assert "left as they are" not in called.said
+
     def test_each_application_cannot_be_merged(self):
         found = refused("share(all)", f"lora({R}, per=application, merge=true)")
 
@@ -368,8 +383,11 @@ class TestMerging:
         found = refused(f"lora({R}, merge=true, active=false)")
         assert found.message == "an adapter that does not act cannot be merged"
         found = refused(f"lora({R})", "ia3(merge=true)")
-        assert found.message == "'ia3' cannot be merged: another adapter stands in stack.layers.0.mixer.v"
-        assert found.fixes == ("merge=false, and later `xcompose adapter merge` for all of them",)
+        assert found.message == "'ia3' cannot be merged beside 'lora'"
+        assert found.label == "'lora' belongs to the weights as they were before"
+        assert found.fixes == ("merge=false", "train 'ia3' alone first, and 'lora' on what it became")
+        found = refused(f"adapter({R})", f"lora({R}, merge=true)")
+        assert found.message == "'lora' cannot be merged beside 'adapter'"
 
 
 def xc_read(*addons):
