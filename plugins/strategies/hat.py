@@ -83,6 +83,8 @@ class Hat(Strategy):
         self.predictors: dict[int, LatencyPredictor] = {}
         self.figures: dict[int, tuple[float, float]] = {}
         """Of winners, by trial: the metric with inherited weights, and behind training from scratch."""
+        self.untrained: dict[int, str] = {}
+        """Of winners that could not be trained from scratch, by trial: why."""
 
     def sampler(self, seed: int) -> Any:
         samplers, draw = extra("optuna.samplers", "search"), random.Random(seed)
@@ -126,8 +128,12 @@ class Hat(Strategy):
         chosen = spread(winners, self.options.retrain)
         for place, one in enumerate(chosen):
             ground.show(f"trains trial {one.number} from scratch", place / len(chosen))
-            inherited = self.quality(one, ground)[metric]
-            retrained = ground.train(one, ground.folder / "from-scratch" / str(one.number))[metric]
+            try:
+                inherited = self.quality(one, ground)[metric]
+                retrained = ground.train(one, ground.folder / "from-scratch" / str(one.number))[metric]
+            except (ValueError, RuntimeError) as error:  # the others are worth a report
+                self.untrained[one.number] = (str(error) or type(error).__name__).splitlines()[0]
+                continue
             self.figures[one.number] = (inherited, retrained)
             found[one.number] = {f"inherited_{metric}": inherited, f"retrained_{metric}": retrained}
         return found
@@ -147,6 +153,7 @@ class Hat(Strategy):
             said.append(f"{word} of {count} winners, inherited against retrained: rank correlation {rank:.2f}")
         elif self.figures:
             said.append(f"{len(self.figures)} retrained: too few to tell whether inherited weights rank them rightly")
+        said += [f"trial {number} could not be trained from scratch: {why}" for number, why in self.untrained.items()]
         said += [predictor.describe(length) for length, predictor in sorted(self.predictors.items())]
         return said
 

@@ -10,7 +10,7 @@ import pytest
 from tests.search.spaces import REGISTRY
 from tests.train.tiny import corpus
 from xcompose.compose.build import plan_model
-from xcompose.diagnostics import SpecError
+from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.search.ground import Ground
 from xcompose.search.run import search
 from xcompose.search.supertrain import trained_super
@@ -123,3 +123,21 @@ def test_choices_that_share_no_weights_are_refused_before_anything_is_trained(tm
     assert found.span is not None
     assert found.fixes == ("write head_dim: N in the model; then more heads make it wider",)
     assert not (tmp_path / "out" / "strategy" / "super").exists()
+
+
+def test_a_winner_that_cannot_be_trained_leaves_the_others_and_the_report(tmp_path, monkeypatch):
+    numbers: list[int] = []
+
+    def train(self, candidate, folder=None):
+        numbers.append(candidate.number)
+        if len(numbers) == 1:
+            raise SpecError(Diagnostic("XC068", "training diverged"))
+        return {METRIC: 1.0}
+
+    monkeypatch.setattr(Ground, "train", train)
+    result = run(tmp_path)
+
+    assert len(numbers) == 2
+    assert list(result.more) == numbers[1:]
+    assert f"trial {numbers[0]} could not be trained from scratch: error[XC068]: training diverged" in result.remarks
+    assert (tmp_path / "out" / "search.json").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
@@ -87,7 +86,7 @@ class Search:
 
     def run(self) -> SearchResult:
         """Search until the budget is used up, nothing is left to try, or Ctrl-C is pressed."""
-        self.before = json.loads(self.there.facts.read_text())["seconds"]
+        self.before = self.there.read_facts()["seconds"]
         self.ground = attrs.evolve(self.ground, show=self.watcher.show, judge=self._judge)
         self.store = Store(self.there, self.ground.choices, self.aims)
         self.strategy = strategy_of(self.ground.spec, self.ground)
@@ -140,8 +139,7 @@ class Search:
         return self.before + time.perf_counter() - self.since
 
     def _keep_time(self) -> None:
-        facts = json.loads(self.there.facts.read_text())
-        self.there.write_json(self.there.facts, {**facts, "seconds": round(self._seconds(), 3)})
+        self.there.write_json(self.there.facts, {**self.there.read_facts(), "seconds": round(self._seconds(), 3)})
 
     def _nothing_left(self) -> str:
         size = math.prod(map(len, self.ground.choices.values()))
@@ -203,7 +201,7 @@ class Search:
         except Rejected as rejected:
             return Trial(number=number, chosen=chosen, state="rejected", reason=str(rejected))
         known = (*self.store.trials, *(trial for _, trial in self.asked.values()))
-        like = next((t for t in known if t.key == found.key), None)
+        like = next((t for t in known if t.key == found.key and t.state not in ("same", "repeat")), None)
         if like is None:
             return found
         same = "same" if like.state == "done" and like.number not in self.asked else "repeat"
@@ -231,6 +229,8 @@ class Search:
             return over("failed", said(error.diagnostics))
         except ValueError as error:
             return over("rejected", str(error))
+        except Exception as error:  # a plugin may raise anything, and that fails this combination only
+            return over("failed", f"{type(error).__name__}: {error}")
         for aim in self.aims:
             if aim.objective.key == "latency":
                 figures[aim.name] = timed[aim.objective.at or length_of(known.spec)]
@@ -245,11 +245,11 @@ class Search:
 
     def _own(self, candidate: Candidate) -> None:
         """Make the folder of a trial; what another combination left there is removed."""
-        label, written = candidate.folder / "choices.json", json.dumps(dict(candidate.chosen))
-        if label.exists() and json.loads(label.read_text()) != dict(candidate.chosen):
+        label = candidate.folder / "choices.json"
+        if label.exists() and self.there.read_json(label) != dict(candidate.chosen):
             shutil.rmtree(candidate.folder)
         candidate.folder.mkdir(parents=True, exist_ok=True)
-        label.write_text(written)
+        self.there.write_json(label, dict(candidate.chosen))
 
     # What became of it ---------------------------------------------------------------------------------------------
 

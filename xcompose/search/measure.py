@@ -169,7 +169,20 @@ class _Worker:
 
     def give(self, candidate: Candidate) -> None:
         self.at = candidate
-        self.wire.send((candidate.number, dict(candidate.chosen), candidate.folder))
+        order = (candidate.number, dict(candidate.chosen), candidate.folder)
+        try:
+            self.wire.send(order)
+        except OSError:  # it died while it had nothing to do
+            self.again()
+            self.wire.send(order)
+
+    def again(self) -> int | None:
+        """Put a new process in the place of one that died, whose exit code is given back."""
+        self.process.join()
+        self.wire.close()
+        code = self.process.exitcode
+        self.begin()
+        return code
 
     def hear(self, ground: Ground) -> tuple[Candidate, Outcome] | None:
         """Its outcome; None for what is said on the way."""
@@ -177,16 +190,14 @@ class _Worker:
         candidate = self.at
         try:
             kind, *said = self.wire.recv()
-        except (EOFError, ConnectionResetError):
-            self.process.join()
-            how, self.at = _died(self.process.exitcode), None
-            self.begin()
-            return candidate, Outcome("failed", reason=how)
+            if kind == "judge":
+                self.wire.send(ground.judge(candidate, *said))
+                return None
+        except (EOFError, ConnectionResetError, BrokenPipeError):
+            self.at = None
+            return candidate, Outcome("failed", reason=_died(self.again()))
         if kind == "show":
             ground.show(*said)
-            return None
-        if kind == "judge":
-            self.wire.send(ground.judge(candidate, *said))
             return None
         self.at = None
         return candidate, said[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +73,7 @@ def search(
         data = Path(facts["data"]) if data is None and facts["data"] else data
     found = _facts(spec, data, known)
     if resume:
-        sampler = json.loads(there.sampler.read_text()) == _sampler(spec)
+        sampler = there.read_json(there.sampler) == _sampler(spec)
         there.refuse_change([
             *(what for what in ("spec", "data") if found[what + " digest"] != facts[what + " digest"]),
             *([] if sampler else ["strategy"]),

@@ -27,6 +27,8 @@ from xcompose.search.trial import Aim, Trial
 from xcompose.train.folder import write_atomically
 
 ATTRIBUTE = "xcompose"
+FACTS = ("data", "spec digest", "data digest", "seconds", "machine")
+"""What every search knows about itself."""
 OPTUNA = {"done": "COMPLETE", "same": "COMPLETE", "failed": "FAIL"}
 """How optuna calls what became of a trial; the others are pruned."""
 
@@ -95,7 +97,36 @@ class SearchFolder:
         """
         if not (self.facts.exists() and self.sampler.exists()):
             raise SpecError(self._refusal("holds no search", "start one without --resume"))
-        return json.loads(self.facts.read_text())
+        return self.read_facts()
+
+    def read_facts(self) -> Mapping[str, Any]:
+        """What the search is about.
+
+        Raises:
+            SpecError: the file is broken (XC087).
+        """
+        facts = self.read_json(self.facts)
+        if missing := [key for key in FACTS if key not in facts]:
+            raise SpecError(self._broken(self.facts, f"it has no '{missing[0]}'"))
+        return facts
+
+    def read_json(self, path: Path) -> Mapping[str, Any]:
+        """A JSON file of this folder.
+
+        Raises:
+            SpecError: the file is broken (XC087).
+        """
+        try:
+            found = json.loads(path.read_text())
+        except ValueError as error:
+            raise SpecError(self._broken(path, str(error))) from error
+        if not isinstance(found, dict):
+            raise SpecError(self._broken(path, "it holds no mapping"))
+        return found
+
+    def _broken(self, path: Path, why: str) -> Diagnostic:
+        message = f"cannot go on: {path.relative_to(self.path)} is broken"
+        return attrs.evolve(self._refusal(message, "start afresh with --overwrite"), label=why)
 
     def refuse_change(self, what: Sequence[str]) -> None:
         """Refuse to go on where something is not as it was.

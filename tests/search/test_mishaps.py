@@ -1,0 +1,115 @@
+"""What goes wrong beside a search: broken files, plugins that fail, processes that die, a second search."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from xcompose.api import Candidate, Component, Ground
+from xcompose.diagnostics import SpecError
+from xcompose.registry import Registry
+from xcompose.search.measure import Orders, _Worker
+from xcompose.search.run import search
+from xcompose.search.store import SearchFolder
+from xcompose.spec.bounds import Budget
+
+from .small import Formula, FormulaOptions, registry, written
+
+
+class Unready(Formula):
+    """Has no latency for some."""
+
+    def latency(self, candidate: Candidate, length: int, ground: Ground) -> float:
+        if candidate.chosen["ffn"] == "gated":
+            raise RuntimeError("no clock")
+        return 0.001
+
+
+MADE = Component(kind="strategy", name="unready", options=FormulaOptions, build=Unready)
+REGISTRY = Registry.of([*registry().components(), MADE])
+
+
+def refused(*given: Any, **more: Any):
+    with pytest.raises(SpecError) as error:
+        search(*given, registry=REGISTRY, **more)
+    return [(d.code, d.message, d.fixes) for d in error.value.diagnostics]
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", "{}"])
+def test_a_broken_file_of_facts_is_said(tmp_path, broken):
+    reference, out = written(tmp_path, budget="1 trials"), tmp_path / "out"
+    search(reference, (), out, registry=REGISTRY)
+    (out / "facts.json").write_text(broken)
+
+    assert refused(reference, (), out, resume=True) == [
+        ("XC087", f"'{out}' cannot go on: facts.json is broken", ("start afresh with --overwrite",))
+    ]
+    assert search(reference, (), out, overwrite=True, registry=REGISTRY).winners
+
+
+def test_a_broken_file_of_choices_is_said(tmp_path):
+    reference, out = written(tmp_path, budget="1 trials"), tmp_path / "out"
+    first = search(reference, (), out, registry=REGISTRY)
+    number = len(first.trials)
+    folder = SearchFolder(out).trial(number)
+    folder.mkdir(parents=True)
+    (folder / "choices.json").write_text('{"let.w"')
+    place = f"trials/{number:04}/choices.json"
+
+    assert refused(reference, (), out, resume=True, budget=Budget(3, "trials")) == [
+        ("XC087", f"'{out}' cannot go on: {place} is broken", ("start afresh with --overwrite",))
+    ]
+
+
+def test_a_strategy_that_cannot_time_a_combination_fails_that_one_alone(tmp_path):
+    reference = written(tmp_path, within="latency: ..5ms at 32", strategy="unready", budget="8 trials")
+    result = search(reference, (), tmp_path / "out", registry=REGISTRY)
+    failed = [trial for trial in result.trials if trial.state == "failed"]
+
+    assert failed
+    assert {trial.reason for trial in failed} == {"RuntimeError: no clock"}
+    assert all(trial.chosen["ffn"] == "gated" for trial in failed)
+    assert result.winners
+
+
+class _Wire:
+    """A wire whose other end is gone."""
+
+    def send(self, what: Any) -> None:
+        raise BrokenPipeError
+
+    def close(self) -> None:
+        return
+
+
+class _Dead:
+    exitcode = -signal.SIGKILL
+
+    def join(self) -> None:
+        return
+
+
+class _Heard:
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def send(self, what: Any) -> None:
+        self.said.append(what)
+
+
+class _Revived(_Worker):
+    """Begins with a process that is dead; those after it live."""
+
+    def begin(self) -> None:
+        fresh = "process" not in vars(self)
+        self.process: Any = _Dead()
+        self.wire: Any = _Wire() if fresh else _Heard()
+
+
+def test_a_process_that_died_while_it_was_idle_is_begun_again(tmp_path):
+    worker = _Revived(Orders("base", (), 0, tmp_path, None, (), "cpu"))
+    worker.give(Candidate(3, {"let.w": "8"}, None, tmp_path))  # type: ignore[arg-type]
+
+    assert worker.wire.said == [(3, {"let.w": "8"}, tmp_path)]
