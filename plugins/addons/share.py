@@ -17,7 +17,7 @@ Paper    all, mixer, ffn, groups: Lan et al., ALBERT, ICLR 2020, arXiv:1909.1194
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from xcompose.api import (
     Addon,
@@ -36,7 +36,7 @@ from xcompose.api import (
     stacks_named,
 )
 
-EVERY: tuple[LayerPart, ...] = ("mixer", "cross", "ffn", "norms")
+EVERY: tuple[LayerPart, ...] = get_args(LayerPart)
 MEANT: dict[str, tuple[LayerPart, ...]] = {"all": EVERY, "attention": ("mixer", "cross")}
 """Words for several parts of a layer."""
 
@@ -61,25 +61,40 @@ class Share(Addon):
 
     def __init__(self, options: ShareOptions, context: Context):
         self.options = options
+        if not options.what:
+            raise PartError(
+                "an empty list of parts shares nothing", option="what",
+                fixes=("share(all)", "share([attention, ffn])", "leave share out"),
+            )  # fmt: skip
         meant = {part for word in options.what for part in MEANT.get(word, (word,))}
         self.parts: tuple[LayerPart, ...] = tuple(part for part in EVERY if part in meant)
 
     def apply(self, model: Model) -> None:  # type: ignore[override]
         stacks = stacks_named(model, self.options.stacks)
-        there = {role for stack in stacks.values() for block in stack.blocks for role in block.roles}
+        blocks = [block for stack in stacks.values() for block in stack.blocks]
+        there = {role for block in blocks for role in block.roles}
+        if any(True for block in blocks for _ in block.residual.parameters()):
+            there.add("norms")
         for word in self.options.what:
-            if word not in (*MEANT, "norms", *there):
+            if word not in (*MEANT, *there):
                 raise PartError(
                     f"no layer has the part '{word}'", option="what",
                     label=f"layers of this model have {' and '.join(sorted(there))}", fixes=("share(all)",),
                 )  # fmt: skip
         shared = [share_layers(stack, self._sets(name, len(stack.blocks)), self.parts, name)
                   for name, stack in stacks.items()]  # fmt: skip
-        if not any(shared):
+        if any(shared):
+            return
+        if all(len(stack.blocks) == self.options.groups for stack in stacks.values()):
             raise PartError(
                 "no two layers share anything", label="each layer is a group by itself",
                 fixes=("fewer groups", "more layers", "leave share out"), option="groups",
             )  # fmt: skip
+        raise PartError(
+            "no two layers share anything", option="what",
+            label=f"these parts of its layers have no weights: {', '.join(self.options.what)}",
+            fixes=("share(all)", "leave share out"),
+        )  # fmt: skip
 
     def _sets(self, stack: str, layers: int) -> Sequence[int]:
         groups, order = self.options.groups, self.options.order

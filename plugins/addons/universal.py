@@ -24,7 +24,6 @@ from xcompose.api import (
     Component,
     Context,
     Count,
-    LayerPart,
     Model,
     PartError,
     Position,
@@ -40,7 +39,6 @@ from xcompose.api import (
 
 BASE = 10000.0
 """The slowest wave has a length of 2 pi times this many positions or steps."""
-EVERY: tuple[LayerPart, ...] = ("mixer", "cross", "ffn", "norms")
 
 
 @options
@@ -97,7 +95,7 @@ class Universal(Addon):
         for name, stack in stacks_named(model, self.options.stacks).items():
             block = self._block(name, stack)
             self._refuse_what_does_not_fit(model, name, stack)
-            share_layers(stack, [layer % block for layer in range(len(stack.blocks))], EVERY, name)
+            share_layers(stack, [layer % block for layer in range(len(stack.blocks))], name=name)
             for first in range(0, len(stack.blocks), block):
                 stack.blocks[first].before = Coordinates(first // block + 1, self.options.positions)
 

@@ -18,6 +18,7 @@ from xcompose.diagnostics import PartError
 LayerPart = Literal["mixer", "cross", "ffn", "norms"]
 PLACES: dict[LayerPart, str] = {"mixer": "mixer", "cross": "cross", "ffn": "ffn", "norms": "residual"}
 """By part of a layer: where it stands in a block. A residual has no weights but its norms."""
+EVERY: tuple[LayerPart, ...] = tuple(PLACES)
 KEYS: dict[LayerPart, tuple[str, ...]] = {
     "mixer": ("mixer",), "cross": ("cross",), "ffn": ("ffn",), "norms": ("residual", "norm"),
 }  # fmt: skip
@@ -28,11 +29,16 @@ def stacks_named(model: Model, names: Sequence[str] | None) -> Mapping[str, Stac
     """The stacks of a model that an option `stacks` names; all of them if None.
 
     Raises:
-        PartError: there is no such stack.
+        PartError: there is no such stack, or none is named.
     """
     there = model.stacks()
     if names is None:
         return there
+    if not names:
+        raise PartError(
+            "an empty list of stacks names none", label="it would change nothing", option="stacks",
+            fixes=(*(f"stacks={name}" for name in there if name), "leave stacks out, for each stack of the model"),
+        )  # fmt: skip
     for name in names:
         if name not in there or not name:
             known = tuple(f"stacks={known}" for known in there if known)
@@ -47,17 +53,17 @@ def called(stack: str) -> str:
     return f" of {stack}" if stack else ""
 
 
-def share_layers(stack: Stack, sets: Sequence[int], parts: Sequence[LayerPart], name: str = "") -> bool:
+def share_layers(stack: Stack, sets: Sequence[int], parts: Sequence[LayerPart] = EVERY, name: str = "") -> bool:
     """Let layers use one set of weights, in place.
 
     Args:
         stack: whose layers.
         sets: for each layer, the number of its set. The first layer of a set gives its parts to the others.
-        parts: what they share; a part that the layers of a set do not have is passed over.
+        parts: what they share, all if not given; a part that the layers of a set do not have is passed over.
         name: of the stack, for messages.
 
     Returns:
-        Whether any two layers share something now.
+        Whether any two layers share weights now.
 
     Raises:
         PartError: layers of one set are not alike, or share already.
@@ -76,7 +82,7 @@ def share_layers(stack: Stack, sets: Sequence[int], parts: Sequence[LayerPart], 
 def _join(giver: Block, block: Block, part: LayerPart) -> bool:
     shared = getattr(giver, PLACES[part])
     setattr(block, PLACES[part], shared)
-    return shared is not None
+    return shared is not None and any(True for _ in shared.parameters())
 
 
 def _refuse(giver: Block, block: Block, parts: Sequence[LayerPart], name: str) -> None:

@@ -7,14 +7,18 @@ import copy
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
+from xcompose_plugins.addons.share import Share, ShareOptions
 
 import xcompose as xc
 from tests.plugins.addons.twins import same_gradients, twin
 from xcompose.compose.build import plan_model
+from xcompose.compose.parts import Context
 from xcompose.compose.sites import sites
 from xcompose.compose.summary import summarise
 from xcompose.compose.weights import load_weights, save_weights
 from xcompose.cost.count import counts, parameters
+from xcompose.diagnostics import PartError
 from xcompose.train.learner import groups
 
 MODEL = {"type": "decoder", "dim": 24, "heads": 2, "vocab": 17, "layers": 4}
@@ -289,8 +293,43 @@ class TestRefusals:
         found = refused("share(cross)")
 
         assert found.message == "no layer has the part 'cross'"
-        assert found.label == "layers of this model have ffn and mixer"
+        assert found.label == "layers of this model have ffn and mixer and norms"
         assert found.fixes == ("share(all)",)
+
+    @pytest.mark.parametrize("what", ["norms", "[mixer, norms]"])
+    def test_norms_that_have_no_weights(self, what):
+        found = refused(f"share({what})", norm="none")
+
+        assert found.message == "no layer has the part 'norms'"
+        assert found.label == "layers of this model have ffn and mixer"
+        assert first_users(built("share(all)", norm="none").layers, "ffn") == [0, 0, 0, 0]
+
+    def test_parts_that_have_no_weights(self):
+        m = built()
+        for block in m.layers:
+            block.ffn = nn.Identity()
+        with pytest.raises(PartError) as caught:
+            Share(ShareOptions(what=("ffn",)), Context(dim=24, causal="strict")).apply(m)
+
+        found = caught.value
+        assert (found.message, found.option) == ("no two layers share anything", "what")
+        assert found.label == "these parts of its layers have no weights: ffn"
+        assert found.fixes == ("share(all)", "leave share out")
+
+    def test_an_empty_list_of_parts(self):
+        found = refused("share([])")
+
+        assert (found.message, found.path) == ("an empty list of parts shares nothing", "addons.0.what")
+        assert found.fixes == ("share(all)", "share([attention, ffn])", "leave share out")
+
+    @pytest.mark.parametrize("addon", ["share(stacks=[])", "universal(stacks=[])"])
+    def test_an_empty_list_of_stacks(self, addon):
+        alone, both = refused(addon), refused(addon, **BOTH, **SIDES)
+
+        assert (alone.message, alone.path) == ("an empty list of stacks names none", "addons.0.stacks")
+        assert alone.label == "it would change nothing"
+        assert alone.fixes == ("leave stacks out, for each stack of the model",)
+        assert both.fixes == ("stacks=encoder", "stacks=decoder", "leave stacks out, for each stack of the model")
 
     def test_a_stack_that_is_not_there(self):
         found = refused("share(all, stacks=encoders)", **BOTH, **SIDES)
