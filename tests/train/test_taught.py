@@ -207,9 +207,13 @@ def test_a_second_teacher_is_refused(here: Path):
 
 
 def test_a_teacher_that_nobody_learns_from_is_refused(here: Path):
-    called = call("xcompose train teachers/teacher.xc.yaml --teacher teacher.safetensors")
+    teacher = "teachers/teacher.xc.yaml"
+    (here / "plain.xc.yaml").write_text(STUDENT.partition("  addons:")[0])
+    for command in (f"train {teacher}", f"compare {teacher} {teacher}@wide --recipe plain.xc.yaml --out compared"):
+        called = call(f"xcompose {command} --teacher teacher.safetensors")
 
-    assert (called.code, called.said) == (
-        2,
-        "error: --teacher: nothing learns from a teacher here\n  = fix: a spec with train.addons that name one",
-    )
+        assert (called.code, called.said) == (
+            2,
+            "error: --teacher: nothing learns from a teacher here\n  = fix: a spec with train.addons that name one",
+        )
+        assert not (here / "compared").exists()

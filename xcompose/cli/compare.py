@@ -78,6 +78,8 @@ def run(
     made = recipe_of(how, found, known.catalogue)
     if budget:
         made = attrs.evolve(made, train={**made.train, "budget": read_budget(budget)})
+    if teacher is not None and not (made.train["addons"] or any(c.spec.train.get("addons") for c in found)):
+        raise usage_error("--teacher: nothing learns from a teacher here", "a spec with train.addons that name one")
     result = compare(
         found, made, out or free_folder(Path("runs")), seeds=seeds, data=data, registry=known,
         console=errors if format is Format.json else console, accelerator=accelerator,

@@ -248,6 +248,9 @@ class _Parser:
         text = token.text
         if NAME.fullmatch(text):
             return
+        if ".xc.yaml" in text:
+            fix = f'write it in double quotes: "{text}"'
+            raise self.fail(token, f"`{text}` is not a name", "the name of a file is a text", (fix,))
         if "." in text:
             reason = "a spec names installed components, never Python code"
             raise self.fail(token, f"`{text}` is not a name", reason)
