@@ -40,6 +40,7 @@ from xcompose.api import (
     activation,
     adapters_of,
     hookimpl,
+    is_stored,
     new_adapter,
     option,
     options,
@@ -108,7 +109,7 @@ class BottleneckAdapter(Addon):
 
     def __init__(self, options: AdapterOptions, context: Context):
         self.options, self.dim = options, context.dim
-        self.roles = options.behind or PLACES[options.style]
+        self.roles = PLACES[options.style] if options.behind is None else options.behind
 
     def apply(self, model: Model) -> None:  # type: ignore[override]
         name = self.options.name
@@ -132,12 +133,21 @@ class BottleneckAdapter(Addon):
         behind[role].add(self.options.name, made, acts=self.options.active)  # type: ignore[operator, arg-type]
 
     def _refuse(self, model: Model) -> None:
+        if not self.roles:
+            raise PartError(
+                "an adapter stands behind no sub-layer", option="behind", label="the list is empty",
+                fixes=("behind=[ffn]", "leave 'behind' out"),
+            )  # fmt: skip
         there = {role for block in model.layers for role in block.roles}
         if not there & set(self.roles):
             raise PartError(
                 "no layer has a sub-layer that an adapter could stand behind", option="behind",
                 label=f"layers of this model have {' and '.join(sorted(there))}", fixes=("behind=mixer",),
             )  # fmt: skip
+        self._refuse_too(model)
+
+    def _refuse_too(self, model: Model) -> None:
+        """Refuse to train norms or a head where they cannot be."""
         own = self.options
         too = [word for word, wanted in (("norms", own.norms), ("head", own.head)) if wanted]
         if too and (adapters_of(model) or not (own.active and own.learns)):
@@ -152,6 +162,13 @@ class BottleneckAdapter(Addon):
             raise PartError(
                 "the head cannot be trained with this adapter", option="head",
                 label="its weight is the embedding's table, too", fixes=("head=false", "tied=false in the output"),
+            )  # fmt: skip
+
+        if own.head and any(_short(module) for module in model.output.modules()):
+            raise PartError(
+                "the head cannot be trained with this adapter", option="head",
+                label="its weight is stored in fewer bits, which would round away what it learns",
+                fixes=("head=false", "keep=[output] in quantize, or weights=false in precision"),
             )  # fmt: skip
 
     def _train_too(self, model: Model) -> None:
@@ -169,6 +186,13 @@ class BottleneckAdapter(Addon):
             return ()
         where = "no norm stands" if not any(norms) else "in some layers no norm stands"
         return (f"{self.options.name}: {where} behind the sum, so the adapter reads the sub-layer's answer alone",)
+
+
+def _short(module: nn.Module) -> bool:
+    """Whether a module has a weight that is stored in fewer bits than single precision has."""
+    if isinstance(module, nn.Linear) and is_stored(module):
+        return True
+    return any(p.dtype.itemsize < 4 for p in module.parameters(recurse=False))
 
 
 @hookimpl

@@ -158,7 +158,11 @@ def freeze_base(model: nn.Module) -> None:
 
 
 def new_adapter(model: nn.Module, name: str) -> None:
-    """Refuse a name that is taken, or that cannot be one."""
+    """Refuse a name that is taken, or that cannot be one, or a base that an adapter before is trained with.
+
+    Raises:
+        PartError: with the reason.
+    """
     if name in adapters_of(model):
         raise PartError(
             f"there is an adapter '{name}' already", option="name", label="each has a name of its own",
@@ -169,6 +173,16 @@ def new_adapter(model: nn.Module, name: str) -> None:
             f"an adapter cannot be called '{name}'", option="name",
             label="a name is letters, digits, - and _, and begins with a letter",
             fixes=("name=task",) if name not in _TAKEN else (f"name={name}-1",),
+        )  # fmt: skip
+
+
+    own = adapter_weights(model)
+    trained = [key for key, p in model.named_parameters() if p.requires_grad and key not in own]
+    if own and trained:
+        raise PartError(
+            f"'{name}' cannot stand beside '{adapters_of(model)[0]}'", code="XC034",
+            label=f"{trained[0]} is trained with '{adapters_of(model)[0]}', and belongs to the base of both",
+            fixes=("norms=false and head=false in the first", f"leave '{name}' out"),
         )  # fmt: skip
 
 

@@ -75,6 +75,9 @@ class Tuned(Adapters):
             PartError: it cannot act together with them.
         """
         self.inner = wrap(self.inner, name)
+        for _, parameter in self.weights(name):
+            if parameter.dtype.itemsize < 4:  # made like the base's, which may be stored in numbers too short to learn
+                parameter.data = parameter.data.float()
         self.use((*self.active, name) if acts else self.active)
 
     def use(self, names: Any) -> None:
@@ -162,6 +165,11 @@ def choose_targets(model: nn.Module, tuning: Tuning) -> Chosen:
     Raises:
         PartError: one means nothing, or nothing that can be adapted.
     """
+    if not tuning.targets:
+        raise PartError(
+            f"'{tuning.name}' has no targets", option="targets", label="the list is empty",
+            fixes=("targets=[q, v]", "leave 'targets' out"),
+        )  # fmt: skip
     every, found, left, missing = _all_sites(model), {}, [], []
     own = adapter_weights(model)
     for target in tuning.targets:

@@ -226,6 +226,33 @@ class TestRefusals:
         assert found.fixes == ("norms=false",)
         assert refused("adapter(5, head=true, learns=false)").label == "it is not trained itself"
 
+    @pytest.mark.parametrize("second", ["lora(2)", "ia3", "adapter(3, name=b)"])
+    def test_another_adapter_beside_norms(self, second):
+        found = refused("adapter(5, norms=true)", second)
+        name = {"lora(2)": "lora", "ia3": "ia3"}.get(second, "b")
+
+        assert found.code == "XC034"
+        assert found.message == f"'{name}' cannot stand beside 'adapter'"
+        assert found.label.endswith("is trained with 'adapter', and belongs to the base of both")
+        assert found.fixes == ("norms=false and head=false in the first", f"leave '{name}' out")
+
+    def test_no_sub_layer_at_all(self):
+        found = refused("adapter(5, behind=[])")
+
+        assert found.message == "an adapter stands behind no sub-layer"
+        assert found.label == "the list is empty"
+        assert found.fixes == ("behind=[ffn]", "leave 'behind' out")
+
+    @pytest.mark.parametrize("stored", ["quantize", "precision(bf16, weights=true)"])
+    def test_a_head_that_is_stored_in_fewer_bits(self, stored):
+        found = refused(stored, "adapter(5, head=true)", output="lm(tied=false)")
+
+        assert found.message == "the head cannot be trained with this adapter"
+        assert found.label == "its weight is stored in fewer bits, which would round away what it learns"
+        assert found.fixes == ("head=false", "keep=[output] in quantize, or weights=false in precision")
+        m = built("quantize(keep=[output])", "adapter(5, head=true)", output="lm(tied=false)")
+        assert m.output.linear.weight.requires_grad
+
     def test_a_head_that_is_tied(self):
         found = refused("adapter(5, head=true)", output="lm(tied=true)")
 

@@ -7,7 +7,8 @@ import torch
 
 import xcompose as xc
 from tests.plugins.addons.adapting import frozen_hash, refused, spec_of, tokens, train
-from xcompose.compose.adapters import adapter_weights
+from xcompose.compose.adapter_files import load_adapter, save_adapter
+from xcompose.compose.adapters import adapter_weights, adapters_of
 from xcompose.compose.build import build_model, finish_model
 from xcompose.compose.linear import ends_sublayer
 from xcompose.compose.tuned import Tuned, merge
@@ -66,6 +67,21 @@ def test_a_layer_that_learnt_rounded_ends_what_its_own_ended():
     for _ in range(2):
         assert [ends_sublayer(getattr(m.layers[0].ffn, part)) for part in ("up", "down")] == [False, True]
         finish_model(m)
+
+
+@pytest.mark.parametrize("addon", ["lora(2)", "lora(2, dora=true)", "ia3", "adapter(3)"])
+def test_beside_short_numbers_an_adapter_learns_in_single_precision(addon, tmp_path):
+    m = single("precision(bf16, weights=true)", addon)
+    (name,) = adapters_of(m)
+    before = m(tokens()).logits
+    train(m, steps=2)
+
+    assert {p.dtype for p in adapter_weights(m).values()} == {torch.float32}
+    assert m.layers[0].ffn.up.weight.dtype == torch.bfloat16
+    assert not torch.equal(m(tokens()).logits, before)
+    other = single("precision(bf16, weights=true)", addon)
+    load_adapter(other, save_adapter(m, name, tmp_path / "a.safetensors"))
+    assert torch.equal(other(tokens()).logits, m(tokens()).logits)
 
 
 def test_nothing_is_merged_into_integers():

@@ -171,6 +171,14 @@ class TestTargets:
         assert found.label == "a target is a word in the path of a layer"
         assert found.fixes == ("targets=[down, k, out, q, up, v]",)
 
+    @pytest.mark.parametrize("addon", ["lora(2, targets=[])", "ia3(targets=[])"])
+    def test_none_at_all(self, addon):
+        found = refused(addon)
+
+        assert found.message == f"'{addon.partition('(')[0]}' has no targets"
+        assert found.label == "the list is empty"
+        assert found.fixes == ("targets=[q, v]", "leave 'targets' out")
+
     def test_one_that_is_tied(self):
         found = refused(f"lora({R}, targets=[output])")
 
