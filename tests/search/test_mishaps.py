@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,8 +28,20 @@ class Unready(Formula):
         return 0.001
 
 
-MADE = Component(kind="strategy", name="unready", options=FormulaOptions, build=Unready)
-REGISTRY = Registry.of([*registry().components(), MADE])
+class Meddling(Formula):
+    """Somebody edits the spec while its first trial is measured."""
+
+    def quality(self, candidate: Candidate, ground: Ground) -> dict[str, float]:
+        path = Path(ground.reference)
+        path.write_text(path.read_text().replace("n: 1}", "n: 2}"))
+        return super().quality(candidate, ground)
+
+
+MADE = [
+    Component(kind="strategy", name=name, options=FormulaOptions, build=build)
+    for name, build in {"unready": Unready, "meddling": Meddling}.items()
+]
+REGISTRY = Registry.of([*registry().components(), *MADE])
 
 
 def refused(*given: Any, **more: Any):
@@ -113,3 +126,11 @@ def test_a_process_that_died_while_it_was_idle_is_begun_again(tmp_path):
     worker.give(Candidate(3, {"let.w": "8"}, None, tmp_path))  # type: ignore[arg-type]
 
     assert worker.wire.said == [(3, {"let.w": "8"}, tmp_path)]
+
+
+def test_an_edit_of_the_spec_while_it_is_searched_stops_the_search(tmp_path):
+    reference, out = written(tmp_path, strategy="meddling", budget="3 trials"), tmp_path / "out"
+    fixes = ("put it back as it was and go on with --resume", "start afresh with --overwrite")
+
+    assert refused(reference, (), out) == [("XC087", f"{reference} changed while the search was under way", fixes)]
+    assert not (out / "search.json").exists()

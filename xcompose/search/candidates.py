@@ -13,6 +13,7 @@ from xcompose.compose.build import plan_model
 from xcompose.compose.objectives import BOUNDS, asked, part_builder
 from xcompose.compose.room import refuse_what_does_not_fit
 from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.search.ground import Changed
 from xcompose.search.trial import Aim
 from xcompose.spec import freeze
 from xcompose.spec.model import Expectation, Spec
@@ -43,6 +44,7 @@ def examine(ground: Ground, aims: Sequence[Aim], chosen: Mapping[str, str]) -> K
 
     Raises:
         Rejected: with the reason.
+        Changed: a file of the spec is not what it was.
     """
     try:
         spec = ground.resolve(chosen)
@@ -55,6 +57,8 @@ def examine(ground: Ground, aims: Sequence[Aim], chosen: Mapping[str, str]) -> K
         _refuse(expect.counted(within, facts))
         _refuse(_misbehaves(within, ground, chosen))
         return Known(spec, key_of(spec), {aim.name: _counted(aim, facts) for aim in aims if _is_counted(aim)})
+    except Changed:
+        raise
     except SpecError as error:
         raise Rejected(said(error.diagnostics)) from error
     except Rejected:

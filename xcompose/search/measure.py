@@ -18,7 +18,7 @@ import attrs
 
 from xcompose.diagnostics import SpecError
 from xcompose.search.candidates import said
-from xcompose.search.ground import Ground
+from xcompose.search.ground import Changed, Ground, refuse_changed
 from xcompose.search.strategy import Candidate, Hopeless, Strategy
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ class Orders:
     data: Path | None
     shares: tuple[float, ...]
     accelerator: str
+    sources: Mapping[str, str] = attrs.field(factory=dict)
 
 
 class Team:
@@ -120,7 +121,7 @@ class Team:
         self.ground = ground
         orders = Orders(
             ground.reference, tuple(ground.sets), ground.seed, ground.folder, ground.data, tuple(ground.shares),
-            ground.accelerator,
+            ground.accelerator, dict(ground.sources),
         )  # fmt: skip
         self.workers = [_Worker(orders) for _ in range(processes)]
 
@@ -199,6 +200,8 @@ class _Worker:
         if kind == "show":
             ground.show(*said)
             return None
+        if kind == "changed":
+            raise Changed(said[0])
         self.at = None
         return candidate, said[0]
 
@@ -213,7 +216,7 @@ class _Worker:
                 kind, *_ = self.wire.recv()
                 if kind == "judge":
                     self.wire.send("")
-                if kind == "outcome":
+                if kind in ("outcome", "changed"):
                     return
 
     def end(self) -> None:
@@ -237,11 +240,14 @@ def _work(wire: Connection, orders: Orders) -> None:
 
     torch.set_num_threads(1)
     with suppress(BrokenPipeError, EOFError):  # the first process is gone
-        strategy, ground = _prepared(wire, orders)
-        while True:
-            number, chosen, folder = wire.recv()
-            candidate = Candidate(number, chosen, ground.resolve(chosen), folder)
-            wire.send(("outcome", measured(strategy, ground, candidate)))
+        try:
+            strategy, ground = _prepared(wire, orders)
+            while True:
+                number, chosen, folder = wire.recv()
+                candidate = Candidate(number, chosen, ground.resolve(chosen), folder)
+                wire.send(("outcome", measured(strategy, ground, candidate)))
+        except Changed as error:
+            wire.send(("changed", error.diagnostics))
 
 
 def _prepared(wire: Connection, orders: Orders) -> tuple[Strategy, Ground]:
@@ -250,10 +256,11 @@ def _prepared(wire: Connection, orders: Orders) -> tuple[Strategy, Ground]:
 
     known = registry.load()
     spec = load(orders.reference, orders.sets, catalogue=known.catalogue)
+    refuse_changed(orders.sources)
     ground = Ground(
         spec=spec, reference=orders.reference, sets=orders.sets, choices=spec.search["choices"], seed=orders.seed,
         folder=orders.folder, data=orders.data, registry=known, shares=orders.shares, accelerator=orders.accelerator,
-        show=partial(_show, wire), judge=partial(_judge, wire),
+        sources=orders.sources, show=partial(_show, wire), judge=partial(_judge, wire),
     )  # fmt: skip
     strategy = strategy_of(spec, ground)
     strategy.begin(ground)

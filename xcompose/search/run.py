@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xcompose.compose.build import plan_model
 from xcompose.compose.objectives import asked, part_builder, search_findings
 from xcompose.diagnostics import Diagnostic, SpecError
-from xcompose.search.ground import Ground
+from xcompose.search.ground import Ground, sources_of
 from xcompose.search.latency import machine
 from xcompose.search.loop import Search, Unseen, Watcher
 from xcompose.search.result import SearchResult
@@ -65,6 +65,7 @@ def search(
 
     known = registry or load_registry()
     spec = load(reference, sets, catalogue=known.catalogue)
+    sources = sources_of(spec)
     there = SearchFolder(folder or Path("runs") / f"search-{spec.name}")
     aims = _checked(spec, known)
     facts: Mapping[str, Any] = {}
@@ -85,6 +86,7 @@ def search(
     ground = Ground(
         spec=spec, reference=reference, sets=tuple(sets), choices=spec.search["choices"], seed=spec.search["seed"],
         folder=there.strategy, data=data, registry=known, shares=SHARES, accelerator=accelerator,
+        sources=sources,
     )  # fmt: skip
     made = Search(there, ground, aims, budget or spec.search["budget"], watcher or Unseen(), jobs)
     return made.run()
