@@ -67,8 +67,10 @@ class Precision(Addon):
     def describe(self, model: Model) -> Sequence[str]:
         if not self.weights:
             return ()
-        kept = sum(p.numel() for p in model.parameters() if p.ndim < 2)
-        return (f"precision: vectors, {kept:,} numbers in norms and biases, stay in float32",)
+        vectors = [p for p in model.parameters() if p.ndim < 2]
+        kept = sum(p.numel() for p in vectors)
+        stay = " and ".join(sorted({str(p.dtype).removeprefix("torch.") for p in vectors}))
+        return (f"precision: vectors, {kept:,} numbers in norms and biases, stay in {stay}",)
 
 
 @hookimpl

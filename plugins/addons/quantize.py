@@ -81,6 +81,11 @@ class Quantize(Addon):
                 f"a group of {group} numbers of 4 bits does not fill whole bytes", option="group",
                 fixes=(f"group={group + 1}",),
             )  # fmt: skip
+        if options.only == ():
+            raise PartError(
+                "an empty list of layers leaves nothing to quantize", option="only",
+                fixes=("leave 'only' out, for all of them", "only=[mixer, ffn]"),
+            )  # fmt: skip
         self.scheme = Scheme(4 if options.to == "int4" else 8, group, dynamic)
         self.left: dict[str, list[str]] = {}
         """What stays as it is, by the reason."""
@@ -107,7 +112,7 @@ class Quantize(Addon):
         """The layers to change; notes which others stay, and why."""
         there = sites(model)
         self._refuse_unknown(there)
-        asked = [site for site in there if self._wants(site)]
+        asked = self._asked(there)
         deciding = choosing(model)
         self.left = {"not the weight of a linear layer": list(unseen(model))}
         found = []
@@ -122,10 +127,24 @@ class Quantize(Addon):
         self._refuse_odd(found)
         return found
 
-    def _wants(self, site: Site) -> bool:
+    def _asked(self, there: Sequence[Site]) -> list[Site]:
+        """Those of `only` without those of `keep`."""
         only, keep = self.options.only, self.options.keep
-        named = _words(site)
-        return (only is None or bool(named & set(only))) and not named & set(keep)
+        named = [site for site in there if only is None or _words(site) & set(only)]
+        words = set().union(*map(_words, named))
+        for word in keep:
+            if word not in words:
+                raise PartError(
+                    f"'{word}' keeps nothing", option="keep", label="none of these layers is among those of 'only'",
+                    fixes=(f"leave '{word}' out of 'keep'",),
+                )  # fmt: skip
+        found = [site for site in named if not _words(site) & set(keep)]
+        if named and not found:
+            raise PartError(
+                "there is no linear layer to quantize", option="keep", label="'keep' names all of them",
+                fixes=("name fewer in 'keep'",),
+            )  # fmt: skip
+        return found
 
     def _refuse_unknown(self, there: Sequence[Site]) -> None:
         words = set().union(*map(_words, there))

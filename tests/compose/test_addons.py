@@ -66,6 +66,13 @@ class TestOrder:
         assert found.label == "'one' is there to train the base, and 'two' freezes it"
         assert found.fixes == ("keep one of 'one' and 'two'",)
 
+    def test_two_of_one_name_are_told_by_their_places(self):
+        found = out_of_order([listed("share", "weights"), listed("one", "storage")], listed("one", "storage"))
+
+        assert found is not None
+        assert found.message == f"'one' (addons.2) comes after 'one' (addons.1), and both say {RUNGS['storage']}"
+        assert found.fixes == ("keep one of 'one' (addons.1) and 'one' (addons.2)",)
+
     def test_a_refusal_is_located(self):
         wrong = (node("addon", "adapter", 11, "addons.0", bottleneck=3), node("addon", "share", 12, "addons.1"))
         with pytest.raises(SpecError) as caught:

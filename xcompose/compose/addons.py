@@ -159,23 +159,26 @@ class Listed:
 
 def out_of_order(before: Sequence[Listed], new: Listed) -> PartError | None:
     """Why an add-on may not follow those listed before it; None where it may."""
-    for old in before:
+    for place, old in enumerate(before):
         first, then = old.addon.rung, new.addon.rung
+        ours, theirs = f"'{new.name}'", f"'{old.name}'"
+        if new.name == old.name:
+            ours, theirs = f"{ours} (addons.{len(before)})", f"{theirs} (addons.{place})"
         if first == then and first in ONCE:
             return PartError(
-                f"'{new.name}' comes after '{old.name}', and both say {RUNGS[first]}", code="XC034",
-                fixes=(f"keep one of '{old.name}' and '{new.name}'",),
+                f"{ours} comes after {theirs}, and both say {RUNGS[first]}", code="XC034",
+                fixes=(f"keep one of {theirs} and {ours}",),
             )  # fmt: skip
         if (first, then) in LATE:
             return PartError(
-                f"'{new.name}' comes after '{old.name}'", label=LATE[first, then], code="XC034",
-                fixes=(f"list '{new.name}' before '{old.name}'",),
+                f"{ours} comes after {theirs}", label=LATE[first, then], code="XC034",
+                fixes=(f"list {ours} before {theirs}",),
             )  # fmt: skip
         if old.addon.trains and new.addon.freezes:
             return PartError(
-                f"'{new.name}' comes after '{old.name}'", code="XC034",
-                label=f"'{old.name}' is there to train the base, and '{new.name}' freezes it",
-                fixes=(f"keep one of '{old.name}' and '{new.name}'",),
+                f"{ours} comes after {theirs}", code="XC034",
+                label=f"{theirs} is there to train the base, and {ours} freezes it",
+                fixes=(f"keep one of {theirs} and {ours}",),
             )  # fmt: skip
     return None
 

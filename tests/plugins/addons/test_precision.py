@@ -215,6 +215,7 @@ class TestForms:
         (listed,) = low.addons
         said = f"precision: vectors, {kept:,} numbers in norms and biases, stay in float32"
         assert listed.addon.describe(low) == (said,)
+        assert listed.addon.describe(low.double()) == (said.replace("float32", "float64"),)
 
     @BOTH
     def test_what_is_saved_is_loaded_bit_for_bit(self, addon, tmp_path):

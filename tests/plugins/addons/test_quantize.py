@@ -439,6 +439,21 @@ class TestRefusals:
             "q, up, v"
         )
 
+    def test_an_empty_list(self):
+        assert message("quantize(int8, only=[])") == (
+            "an empty list of layers leaves nothing to quantize; leave 'only' out, for all of them; only=[mixer, ffn]"
+        )
+
+    def test_all_are_kept(self):
+        assert message("quantize(int8, only=[q], keep=[q])") == (
+            "there is no linear layer to quantize; 'keep' names all of them; name fewer in 'keep'"
+        )
+
+    def test_a_word_that_keeps_nothing(self):
+        assert message("quantize(int8, only=[mixer], keep=[up])") == (
+            "'up' keeps nothing; none of these layers is among those of 'only'; leave 'up' out of 'keep'"
+        )
+
     def test_nothing_to_store(self):
         assert message("quantize(int8, only=[output])") == (
             "there is no linear layer to quantize; quantize leaves output.linear.weight as it is: the weight of "
