@@ -18,7 +18,7 @@ Paper    houlsby: Houlsby et al., Parameter-Efficient Transfer Learning for NLP,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ from xcompose.api import (
     Real,
     Text,
     activation,
+    adapter_weights,
     adapters_of,
     hookimpl,
     is_stored,
@@ -115,15 +116,19 @@ class BottleneckAdapter(Addon):
         name = self.options.name
         new_adapter(model, name)
         self._refuse(model)
-        shared: dict[int, nn.Module] = {}
+        shared: dict[tuple[int, ...], nn.Module] = {}
+        others = {id(parameter) for parameter in adapter_weights(model).values()}
         for block in dict.fromkeys(model.layers):
             for role in block.roles:
                 if role in self.roles:
-                    self._put(model, block.behind, role, shared, id(getattr(block, role)))
+                    self._put(model, block.behind, role, shared, _base(getattr(block, role), others))
         settle_adapter(model, name, acts=self.options.active, learns=self.options.learns)
         self._train_too(model)
 
-    def _put(self, model: Model, behind: nn.ModuleDict, role: str, shared: dict[int, nn.Module], part: int) -> None:
+    def _put(
+        self, model: Model, behind: nn.ModuleDict, role: str, shared: dict[tuple[int, ...], nn.Module],
+        part: tuple[int, ...],
+    ) -> None:  # fmt: skip
         if role not in behind:
             behind[role] = Behind()
         made = shared.get(part) if self.options.per == "weights" else None
@@ -186,6 +191,11 @@ class BottleneckAdapter(Addon):
             return ()
         where = "no norm stands" if not any(norms) else "in some layers no norm stands"
         return (f"{self.options.name}: {where} behind the sum, so the adapter reads the sub-layer's answer alone",)
+
+
+def _base(part: nn.Module, others: Container[int]) -> tuple[int, ...]:
+    """What a sub-layer is known by: the identities of its weights without those of adapters, its own if it has none."""
+    return tuple(id(p) for p in part.parameters() if id(p) not in others) or (id(part),)
 
 
 def _short(module: nn.Module) -> bool:

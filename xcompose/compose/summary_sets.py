@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
+from xcompose.compose.adapters import adapter_weights
 from xcompose.compose.sharing import PLACES
 from xcompose.compose.stack import Stack
 
@@ -25,7 +26,9 @@ def sets_of(stack: Stack) -> list[Sets]:
 
 
 def _weights(module: nn.Module) -> tuple[int, ...]:
-    return tuple(id(parameter) for parameter in module.parameters())
+    """The identities of its weights, without those of adapters."""
+    own = {id(parameter) for parameter in adapter_weights(module).values()}
+    return tuple(id(parameter) for parameter in module.parameters() if id(parameter) not in own)
 
 
 def told(sets: Sequence[Sets], at: int, period: int, times: int) -> str:

@@ -189,12 +189,15 @@ def choose_targets(model: nn.Module, tuning: Tuning) -> Chosen:
 
 def _all_sites(model: nn.Module) -> list[Site]:
     """Every linear layer of the base, also those that are tuned already, by the places where they stand."""
-    tuned = {id(module.base): (module, paths) for module, paths in everywhere(model, Tuned)}  # type: ignore[attr-defined]
+    tuned: dict[int, tuple[str, ...]] = {}
+    for module, paths in everywhere(model, Tuned):
+        base = id(module.base)  # type: ignore[attr-defined]
+        tuned[base] = (*tuned.get(base, ()), *paths)
     inside = {f"{path}." for _, place in places(model) for path in _paths_of(model, place)}
     found = []
     for site in sites(model):
         if id(site.module) in tuned:
-            found.append(attrs.evolve(site, paths=tuned[id(site.module)][1]))
+            found.append(attrs.evolve(site, paths=tuned[id(site.module)]))
         elif not any(site.name.startswith(path) for path in inside):
             found.append(site)
     return found
@@ -238,11 +241,22 @@ def tune(model: Model, tuning: Tuning, wrap: Wrap) -> Chosen:
     found = choose_targets(model, tuning)
     if tuning.per == "application":
         _set_apart(model, found.sites)
+    else:
+        _refuse_places_apart(model, found.sites)
     for site in found.sites:
         for paths in [[path] for path in site.paths] if tuning.per == "application" else [site.paths]:
             _put_around(model, paths, wrap, tuning)
     settle_adapter(model, tuning.name, acts=tuning.acts, learns=tuning.learns)
     return found
+
+
+def _refuse_places_apart(model: Model, found: Sequence[Site]) -> None:
+    for site in found:
+        if len({id(model.get_submodule(path)) for path in site.paths}) > 1:
+            raise PartError(
+                f"{site.name} cannot have one adapter for all of its places", option="per",
+                label="an adapter for each application stands in them", fixes=("per=application", "list it before"),
+            )  # fmt: skip
 
 
 def _put_around(model: Model, paths: Sequence[str], wrap: Wrap, tuning: Tuning) -> None:
@@ -303,10 +317,12 @@ def _set_apart(model: Model, found: Sequence[Site]) -> None:
     for path, module in everywhere_blocks(model):
         for role in module.roles:
             part = getattr(module, role)
-            if not any(target.startswith(f"{path}.{role}.") for target in shared):
+            start = f"{path}.{role}."
+            below = [target.removeprefix(start) for target in sorted(shared) if target.startswith(start)]
+            if not below:
                 continue
             if id(part) in seen:
-                setattr(module, role, same_weights(part))
+                setattr(module, role, _apart(part, below))
             seen.add(id(part))
     for site in found:
         if len({id(_owner(model, path)) for path in site.paths}) < len(site.paths):
@@ -328,10 +344,17 @@ def _owner(model: nn.Module, path: str) -> nn.Module:
     return model.get_submodule(path.rpartition(".")[0])
 
 
-def same_weights(part: nn.Module) -> nn.Module:
-    """A copy of a module whose weights and buffers are those of the first, not copies."""
-    kept = [*part.parameters(), *part.buffers()]
-    return copy.deepcopy(part, {id(tensor): tensor for tensor in kept})
+def _apart(part: nn.Module, places: Sequence[str]) -> nn.Module:
+    """A module like another, down to the modules in which these places are; everything else they have in common, so
+    that what has a state, and moves between types and devices, stays one."""
+    made = copy.copy(part)
+    made.__dict__ = {name: copy.copy(value) if isinstance(value, dict) else value for name, value in vars(part).items()}
+    for child in dict.fromkeys(place.partition(".")[0] for place in places):
+        below = [place.partition(".")[2] for place in places if place.partition(".")[0] == child]
+        inner = made._modules[child]
+        if isinstance(inner, Tuned) or any(below):
+            made._modules[child] = _apart(inner, [place for place in below if place])  # type: ignore[arg-type]
+    return made
 
 
 def merge(model: Model) -> None:

@@ -160,6 +160,12 @@ class TestAdapter:
         assert first["mixer"].named["adapter"] is not second["mixer"].named["adapter"]
         assert sum(p.numel() for p in m.parameters() if p.requires_grad) == (1 + 3) * (2 * C * R + C + R)
 
+    def test_nor_does_another_adapter_part_what_shares(self):
+        m = built("share(all)", "lora(2, per=application)", f"adapter({R}, per=weights)")
+        first, second = (block.behind for block in m.layers[:2])
+
+        assert all(first[role].named["adapter"] is second[role].named["adapter"] for role in ("mixer", "ffn"))
+
     def test_norms_and_head_are_trained_if_one_says_so(self):
         m = built(f"adapter({R}, norms=true, head=true)", output="lm(tied=false)")
         names = {n for n, p in m.named_parameters() if p.requires_grad and ".behind." not in n}

@@ -279,6 +279,41 @@ class TestSharedLayers:
         torch.testing.assert_close(m(tokens()).logits, plain_lora(tokens()).logits, rtol=0, atol=1e-12)
         assert len(plain.layers) == 3
 
+    def test_only_what_is_adapted_comes_apart(self):
+        m = built("share(all)", f"lora({R}, per=application)", mixer="attention(pattern=routing(3, window=3))")
+        m.to(torch.float32).double()
+        first, last = m.layers[0].mixer, m.layers[2].mixer
+
+        assert first is not last
+        assert first.q is not last.q
+        assert first.q.base is last.q.base
+        assert list(first.buffers())
+        for one, other in zip(first.buffers(), last.buffers(), strict=True):
+            assert one is other
+        own = adapter_weights(m)
+        mine, theirs = ({n: p for n, p in x.named_parameters() if "lora_" not in n} for x in (first, last))
+        assert all(theirs[name] is p for name, p in mine.items())
+        assert len(own) == 3 * 2 * 2
+        train(m.train(), steps=3)
+        assert all(p.grad is not None and p.grad.any() for p in own.values())
+
+    def test_it_is_still_said_that_weights_are_shared(self):
+        from xcompose.compose.summary import summarise
+
+        texts = [str(summarise(built("share(all)", *more))) for more in ((), (f"lora({R}, per=application)",))]
+        assert all("one set of weights" in text for text in texts)
+
+    def test_behind_one_for_each_none_for_all(self):
+        found = refused("share(all)", f"lora({R}, per=application)", "lora(2, name=b)")
+
+        assert found.message == "stack.layers.0.mixer.q cannot have one adapter for all of its places"
+        assert found.label == "an adapter for each application stands in them"
+        assert found.fixes == ("per=application", "list it before")
+        m = built("share(all)", f"lora({R}, per=application)", "lora(2, name=b, per=application)")
+        train(m, steps=3)
+        assert all(p.grad.any() for p in adapter_weights(m).values())
+        assert len(adapter_weights(m)) == 2 * 3 * 2 * 2
+
     @pytest.mark.parametrize("addons", [
         [f"lora({R}, per=application)"], [f"lora({R})", "lora(2, name=c, per=application)"], ["ia3(per=application)"],
     ])  # fmt: skip
