@@ -98,4 +98,21 @@ def test_the_command(there):
     assert lines[0] == "quantize leaves output.linear.weight as it is: the weight of another module, too"
     assert [line.split()[0] for line in lines[1:5]] == ["before", "weights", "forward", "bits"]
     assert lines[5:] == [f"written to {there}/eight"]
-    assert json.loads(again.out).keys() == {"folder", "before", "after", "remarks"}
+    assert json.loads(again.out).keys() == {"folder", "before", "after", "remarks", "missed"}
+
+
+def test_the_new_run_says_which_goals_it_misses_and_names_no_files_of_the_old_one(there):
+    text = SPEC.replace("lr: 1e-2", "lr: 1e-2, goal: {bits_per_byte: ..0.5}")
+    (there / "goal.xc.yaml").write_text(text)
+    spec = load(str(there / "goal.xc.yaml"), catalogue=registry.load().catalogue)
+    train(spec, there / "goal", data=there / "text.txt", accelerator="cpu")
+    result = there / "goal" / "result.json"
+    result.write_text(json.dumps({**json.loads(result.read_text()), "adapters": ["de"], "base": {"before": "a"}}))
+    called = call(f"xcompose addon {there}/goal 'precision(bf16)' --run {there}/half --format json")
+    new = json.loads((there / "half" / "result.json").read_text())
+
+    assert called.code == 1
+    assert (new["adapters"], new["base"]) == ([], None)
+    assert new["missed"] == [f"expected bits_per_byte ..0.5, found {new['valid']['bits_per_byte']:.4g}"]
+    assert json.loads(called.out)["missed"] == new["missed"]
+    assert f"error[XC088]: {new['missed'][0]}" in called.err

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xcompose.cli.common import Format, FormatOption, console, print_json, print_plugin_problems
+from xcompose.cli.common import Format, FormatOption, console, print_findings, print_json, print_plugin_problems
 
 EXAMPLE = "Example:  xcompose addon runs/mine 'quantize(int8)' --run runs/mine-int8"
 
@@ -32,8 +32,13 @@ def run(
     found = change_run(source, addons, run_, data=data, overwrite=overwrite)
     if format is Format.json:
         before, after = attrs.asdict(found.before), attrs.asdict(found.after)
-        print_json({"folder": str(found.folder), "before": before, "after": after, "remarks": list(found.remarks)})
-        return
-    lines = [*found.remarks, *table(found.before, found.after, found.metric, found.unit)]
-    console.print("\n".join(lines), markup=False, highlight=False)
-    console.print(f"written to {found.folder}", markup=False)
+        missed = [d.message for d in found.missed]
+        forms = {"folder": str(found.folder), "before": before, "after": after}
+        print_json({**forms, "remarks": list(found.remarks), "missed": missed})
+    else:
+        lines = [*found.remarks, *table(found.before, found.after, found.metric, found.unit)]
+        console.print("\n".join(lines), markup=False, highlight=False)
+        console.print(f"written to {found.folder}", markup=False)
+    if found.missed:
+        print_findings(found.missed)
+        raise typer.Exit(1)

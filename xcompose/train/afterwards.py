@@ -25,7 +25,7 @@ from xcompose.train.folder import RunFolder, write_atomically
 from xcompose.train.kept import kept
 from xcompose.train.learner import Learner
 from xcompose.train.prepare import prepare
-from xcompose.train.run import load_run, versions
+from xcompose.train.run import load_run, missed_goals, versions
 
 UNTRAINED = ("numbers", "storage")
 """Rungs whose add-ons need no training."""
@@ -43,6 +43,8 @@ class Changed(NamedTuple):
     """What tokens are."""
     remarks: tuple[str, ...]
     """What people should know of the model, one sentence each."""
+    missed: tuple[Diagnostic, ...] = ()
+    """Goals of the run that the changed model does not reach."""
 
 
 def change_run(
@@ -79,11 +81,13 @@ def change_run(
     _write(run, RunFolder(source), wider, known, began)
     save_weights(model, run.weights)
     task = learner.work.task
+    missed = missed_goals(learner.work.settings.goal, after.metrics)
     forms = {"before": attrs.asdict(before), "after": attrs.asdict(after), "valid": dict(after.metrics)}
-    old = json.loads(RunFolder(source).result.read_text())
-    run.write_json(run.result, {**old, **forms, "folder": str(folder), "missed": []})
+    # The files of adapters and the frozen base stay with the old run.
+    here = {"folder": str(folder), "missed": [d.message for d in missed], "adapters": [], "base": None}
+    run.write_json(run.result, {**json.loads(RunFolder(source).result.read_text()), **forms, **here})
     remarks = tuple(line for listed in model.addons for line in listed.addon.describe(model))
-    return Changed(folder, before, after, task.metric, task.unit, remarks)
+    return Changed(folder, before, after, task.metric, task.unit, remarks, missed)
 
 
 def _wider(spec: Spec, source: Path, addons: Sequence[str], registry: Registry) -> Spec:
