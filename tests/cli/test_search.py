@@ -107,3 +107,16 @@ def test_ctrl_c_keeps_what_is_done_and_several_jobs_go_on(here):
     assert after.returncode == 0, after.stdout + after.stderr
     assert "2 measured, 6 rejected" in after.stdout
     assert "ended early: all 8 combinations were tried" in after.stdout
+
+
+def test_going_on_and_starting_afresh_exclude_each_other():
+    called = call("xcompose search mine.xc.yaml --resume --overwrite")
+
+    assert called.code == 2
+    assert called.err == ("error: --resume goes on with a search, --overwrite starts afresh\n  = fix: one of the two\n")
+
+
+def test_a_folder_in_brackets_is_named_as_it_is():
+    called = call("xcompose search mine.xc.yaml --out found[red]")
+
+    assert "written to found[red]; look at pareto.html" in called.out

@@ -134,3 +134,20 @@ def test_an_edit_of_the_spec_while_it_is_searched_stops_the_search(tmp_path):
 
     assert refused(reference, (), out) == [("XC087", f"{reference} changed while the search was under way", fixes)]
     assert not (out / "search.json").exists()
+
+
+def test_two_searches_do_not_share_a_folder(tmp_path):
+    reference, out = written(tmp_path, budget="1 trials"), tmp_path / "out"
+    fixes = ("wait until it is over", "choose another folder with --out")
+    with SearchFolder(out).held():
+        assert refused(reference, (), out) == [("XC087", f"another search is under way in '{out}'", fixes)]
+
+    assert search(reference, (), out, registry=REGISTRY).winners
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%20b", "a [b]"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    search(written(tmp_path, budget="1 trials"), (), tmp_path / name, registry=REGISTRY)
+
+    assert (tmp_path / name / "search.db").stat().st_size
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["base.xc.yaml", name])

@@ -209,7 +209,7 @@ def test_nothing_in_a_folder_is_unpickled(tmp_path):
 
     found = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").iterdir() if p.is_file())
     assert [name for name in found if not name.startswith("winner-")] == [
-        "facts.json", "pareto.html", "sampler.json", "search.db", "search.json",
+        "facts.json", "pareto.html", "sampler.json", "search.db", "search.json", "search.lock",
     ]  # fmt: skip
     assert json.loads((tmp_path / "out" / "sampler.json").read_text()) == {
         "strategy": {"is": ["strategy", "formula"], "seconds": 0.0, "fails": "", "interrupts": -1}, "seed": 3,
@@ -235,6 +235,7 @@ def test_a_folder_is_never_overwritten_by_chance(tmp_path):
     assert refused(reference, tmp_path) == [
         ("XC087", f"'{tmp_path}' holds other files: base.xc.yaml", ("choose another folder with --out",))
     ]
+    assert not (tmp_path / "search.lock").exists()
 
 
 def test_a_search_goes_on_only_as_it_began(tmp_path):

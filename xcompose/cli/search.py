@@ -53,6 +53,8 @@ def run(
     from xcompose.search.run import search
 
     refuse_accelerator(accelerator)
+    if resume and overwrite:
+        raise usage_error("--resume goes on with a search, --overwrite starts afresh", "one of the two")
     asked = None if budget is None else read_budget(budget)
     if asked is not None and asked.unit not in ("trials", "seconds"):
         raise usage_error(f"--budget: a search lasts for trials or for a time, found '{asked}'", '--budget "60 trials"')
@@ -80,7 +82,9 @@ def run(
             console.print(f"  {count} × {reason}", markup=False)
         if result.winners:
             first = result.folder / "winner-1.xc.yaml"
-            console.print(f"written to {result.folder}; look at pareto.html; next:  xcompose check {first}")
+            console.print(
+                f"written to {result.folder}; look at pareto.html; next:  xcompose check {first}", markup=False
+            )
     if result.interrupted:
         raise typer.Exit(1)
     if not result.winners:

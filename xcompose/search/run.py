@@ -73,23 +73,29 @@ def search(
         facts = there.reopen()
         data = Path(facts["data"]) if data is None and facts["data"] else data
     found = _facts(spec, data, known)
-    if resume:
-        sampler = there.read_json(there.sampler) == _sampler(spec)
-        there.refuse_change([
-            *(what for what in ("spec", "data") if found[what + " digest"] != facts[what + " digest"]),
-            *([] if sampler else ["strategy"]),
-        ])  # fmt: skip
-    else:
-        there.start(overwrite=overwrite)
-        there.write_json(there.facts, {**found, "seconds": 0.0, "machine": machine()})
-        there.write_json(there.sampler, _sampler(spec))
-    ground = Ground(
-        spec=spec, reference=reference, sets=tuple(sets), choices=spec.search["choices"], seed=spec.search["seed"],
-        folder=there.strategy, data=data, registry=known, shares=SHARES, accelerator=accelerator,
-        sources=sources,
-    )  # fmt: skip
-    made = Search(there, ground, aims, budget or spec.search["budget"], watcher or Unseen(), jobs)
-    return made.run()
+    with there.held():
+        if resume:
+            _refuse_another(there, spec, found, facts)
+        else:
+            there.start(overwrite=overwrite)
+            there.write_json(there.facts, {**found, "seconds": 0.0, "machine": machine()})
+            there.write_json(there.sampler, _sampler(spec))
+        ground = Ground(
+            spec=spec, reference=reference, sets=tuple(sets), choices=spec.search["choices"],
+            seed=spec.search["seed"], folder=there.strategy, data=data, registry=known, shares=SHARES,
+            accelerator=accelerator, sources=sources,
+        )  # fmt: skip
+        made = Search(there, ground, aims, budget or spec.search["budget"], watcher or Unseen(), jobs)
+        return made.run()
+
+
+def _refuse_another(there: SearchFolder, spec: Spec, found: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Refuse to go on with the search of something else."""
+    sampler = there.read_json(there.sampler) == _sampler(spec)
+    there.refuse_change([
+        *(what for what in ("spec", "data") if found[what + " digest"] != facts[what + " digest"]),
+        *([] if sampler else ["strategy"]),
+    ])  # fmt: skip
 
 
 def _checked(spec: Spec, registry: Registry) -> tuple[Aim, ...]:

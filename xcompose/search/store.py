@@ -5,6 +5,7 @@ sampler.json        what chooses: the strategy with its options, and the seed. I
 facts.json          what the search is about, and how long it took so far
 trials/             a folder for each trial that was measured
 strategy/           what the strategy keeps
+search.lock         held while a search is under way here
 search.json         the result
 pareto.html         the same to look at
 winner-1.xc.yaml    a spec for each winner
@@ -12,10 +13,13 @@ winner-1.xc.yaml    a spec for each winner
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,7 @@ from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.search.trial import Aim, Trial
 from xcompose.train.folder import write_atomically
 
-ATTRIBUTE = "xcompose"
+ATTRIBUTE, LOCK = "xcompose", "search.lock"
 FACTS = ("data", "spec digest", "data digest", "seconds", "machine")
 """What every search knows about itself."""
 OPTUNA = {"done": "COMPLETE", "same": "COMPLETE", "failed": "FAIL"}
@@ -69,25 +73,41 @@ class SearchFolder:
     def winner(self, place: int) -> Path:
         return self.path / f"winner-{place}.xc.yaml"
 
-    def start(self, *, overwrite: bool) -> None:
-        """Make the folder ready for a new search.
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other searches out of this folder. The system lets go of it when the process ends, however it does.
 
         Raises:
-            SpecError: it holds a search already and is not to be overwritten, or holds something else (XC087).
+            SpecError: another search is under way there, it holds something else, or it is a file (XC087).
         """
         if self.path.exists() and not self.path.is_dir():
             raise SpecError(self._refusal("is a file", "choose another folder with --out"))
-        held = sorted(p.name for p in self.path.iterdir()) if self.path.exists() else []
-        if held and not self.facts.exists():
-            raise SpecError(self._refusal(f"holds other files: {held[0]}", "choose another folder with --out"))
-        if held and not overwrite:
+        self.path.mkdir(parents=True, exist_ok=True)
+        there = sorted({p.name for p in self.path.iterdir()} - {LOCK})
+        if there and not self.facts.exists():
+            raise SpecError(self._refusal(f"holds other files: {there[0]}", "choose another folder with --out"))
+        with (self.path / LOCK).open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                message = f"another search is under way in '{self.path}'"
+                fixes = ("wait until it is over", "choose another folder with --out")
+                raise SpecError(Diagnostic("XC087", message, fixes=fixes, stage="search")) from None
+            yield
+
+    def start(self, *, overwrite: bool) -> None:
+        """Make the folder, while it is held, ready for a new search.
+
+        Raises:
+            SpecError: it holds a search already and is not to be overwritten (XC087).
+        """
+        if self.facts.exists() and not overwrite:
             fix = "--resume goes on with it, --overwrite starts afresh, --out chooses another folder"
             raise SpecError(self._refusal("holds a search", fix))
         for file in (self.store, self.sampler, self.result, self.page, *self.path.glob("winner-*.xc.yaml")):
             file.unlink(missing_ok=True)
         for folder in (self.path / "trials", self.strategy):
             shutil.rmtree(folder, ignore_errors=True)
-        self.path.mkdir(parents=True, exist_ok=True)
 
     def reopen(self) -> Mapping[str, Any]:
         """The facts of a search that is to go on.
@@ -177,8 +197,12 @@ class Store:
         category = self._optuna.distributions.CategoricalDistribution
         self._choices = {path: category(tuple(values)) for path, values in choices.items()}
         self._directions = ["maximize" if aim.larger else "minimize" for aim in aims]
+        # Not by the file's name: a URL would end at a question mark.
+        pool = extra("sqlalchemy.pool", "search").NullPool
+        engine = {"creator": lambda: sqlite3.connect(folder.store), "poolclass": pool}
+        storage = self._optuna.storages.RDBStorage("sqlite://", engine_kwargs=engine)
         self._disk = self._optuna.create_study(
-            study_name="search", storage=f"sqlite:///{folder.store}", directions=self._directions, load_if_exists=True
+            study_name="search", storage=storage, directions=self._directions, load_if_exists=True
         )
         self._kept = list(self._disk.get_trials(deepcopy=False))
         self.trials = [Trial.of_json(kept.user_attrs[ATTRIBUTE]) for kept in self._kept]
