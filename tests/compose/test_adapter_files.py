@@ -161,3 +161,32 @@ class TestRefusals:
         assert refusal(load_adapter, built("lora(3)"), file) == (
             f"{file} is no file of an adapter; ; xcompose adapter save RUN writes one"
         )
+
+
+@pytest.mark.parametrize("base", [[], ["quantize"], ["share(all)"]])
+def test_a_refused_one_leaves_the_model_as_it_was(base, tmp_path):
+    keys = {"dim": 32, "output": "lm(tied=false)"}
+    dora = "lora(3, dora=true, name=second, targets=[k, output])"
+    there = ["lora(3, dora=true, targets=[output])"] if not base else ["lora(3, targets=[output])"]
+    if base:
+        file = save_adapter(trained(*base, "lora(3, name=second)", **keys), "second", tmp_path / "one.safetensors")
+        held = safetensors.torch.load_file(file)
+        with safetensors.safe_open(file, "pt") as opened:
+            about = opened.metadata()
+        held.popitem()
+        safetensors.torch.save_file(held, file, about)
+    else:
+        file = save_adapter(trained(dora, **keys), "second", tmp_path / "one.safetensors")
+    m = trained(*base, *there, **keys)
+    modules = {name: id(module) for name, module in m.named_modules()}
+    free = {name: p.requires_grad for name, p in m.named_parameters()}
+    before, spec, addons = m(tokens()).logits, m.spec, m.addons
+    with pytest.raises(xc.SpecError) as caught:
+        attach_adapter(m, file)
+
+    assert ("not those of this model" if base else "cannot act together") in caught.value.diagnostics[0].message
+    assert {name: id(module) for name, module in m.named_modules()} == modules
+    assert {name: p.requires_grad for name, p in m.named_parameters()} == free
+    assert torch.equal(m(tokens()).logits, before)
+    assert m.spec is spec
+    assert m.addons is addons

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Mapping
@@ -101,7 +102,7 @@ def attach_adapter(model: Model, path: str | os.PathLike[str], *, acts: bool | N
         Its name.
 
     Raises:
-        SpecError: as `load_adapter`; or the adapter does not fit this model.
+        SpecError: as `load_adapter`; or the adapter does not fit this model. Then nothing changed.
     """
     texts = about_adapter(path)
     if texts["adapter"] in adapters_of(model):
@@ -111,8 +112,18 @@ def attach_adapter(model: Model, path: str | os.PathLike[str], *, acts: bool | N
     if acts is not None and "active" in node.options:
         node = attrs.evolve(node, options={**node.options, "active": acts})
     _refuse_other_base(model, path, texts)
+    trial = _twin(model)
+    extend_model(trial, [node])
+    load_adapter(trial, path)
     extend_model(model, [node])
     return load_adapter(model, path)
+
+
+def _twin(model: Model) -> Model:
+    """A model with modules of its own over the same numbers: what is put in it, or frozen, leaves the first alone."""
+    memo: dict[int, object] = {id(b): b for b in model.buffers()}
+    memo |= {id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in model.parameters()}
+    return copy.deepcopy(model, memo)
 
 
 def about_adapter(path: str | os.PathLike[str]) -> Mapping[str, str]:
