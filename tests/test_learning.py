@@ -46,6 +46,15 @@ def test_the_page_has_a_row_for_every_small_variant_and_each_beats_the_guess():
     assert [name for name, row in known().items() if not row.better] == []
 
 
+@pytest.mark.parametrize(
+    ("addons", "frozen"), [(["adapter(4)"], True), (["share"], False), (["quantize(int8)"], False)]
+)
+def test_a_base_is_frozen_where_only_an_adapter_learns(addons: list[str], frozen: bool):
+    model = {"type": "decoder", "dim": 32, "heads": 2, "layers": 2}
+
+    assert tool.frozen(xc.read({"xcompose": 1, "model": model, "addons": addons})) is frozen
+
+
 def test_a_guess_knows_how_often_each_answer_is_right():
     labels = [{"label": torch.tensor(label)} for label in (0, 2, 2, 1, 2)]
     tokens = [{"tokens": torch.tensor([9, 7, 7, 0])}, {"tokens": torch.tensor([9, 0, 3, 3, 3, 3])}]

@@ -23,7 +23,6 @@ import torch
 
 import xcompose as xc
 from xcompose.compose.build import plan_model
-from xcompose.cost.count import parameters
 from xcompose.spec import SpecName, check, variants_of
 from xcompose.spec.model import Spec
 from xcompose.train.batches import evenly
@@ -80,9 +79,8 @@ def taught(spec: Spec) -> bool:
 
 
 def frozen(spec: Spec) -> bool:
-    """Whether some parameters stay as they are."""
-    counted = parameters(plan_model(spec))
-    return counted.trainable < counted.total
+    """Whether its base stays as it is. Weights that are stored in few bits when training is over do not."""
+    return any(listed.addon.freezes for listed in plan_model(spec).addons)
 
 
 def name_of(spec: str) -> str:

@@ -101,6 +101,16 @@ class TestLines:
         assert lines(model, addons=["share(all)"])[1] == "3 × (one set of weights)"
         assert "behind ffn 292" in lines(model, addons=["adapter(4, behind=ffn)"])
 
+    @pytest.mark.parametrize("aware", ["", ", aware=true"])
+    def test_what_is_stored_when_training_is_over_is_trained(self, aware):
+        pytest.importorskip("torchao", reason="pip install 'xcompose[quantize]'")
+        model = {"type": "encoder", "dim": 32, "heads": 2, "layers": 1}
+        plain, stored = (summary(model, addons=addons) for addons in ([], [f"quantize(int8{aware})"]))
+        frozen = summary(model, addons=["quantize(int8)", "adapter(4, behind=ffn)"])
+
+        assert stored.trainable == stored.parameters == plain.parameters
+        assert frozen.trainable == 292
+
     def test_executors_stand_below_their_mixer(self):
         model = {"type": "decoder", "dim": 32, "heads": 2, "layers": "attention(pattern=window(8)), attention"}
         made = summary(model, explain=True)

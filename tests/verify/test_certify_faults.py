@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from small_models import BlockMeans, ReadsPooled, TwoWindows, Windowed, subject
+from torch import nn
 
 from xcompose.diagnostics import Diagnostic, Note
 from xcompose.verify import alive, causal, decode, deterministic, gradients, padding, saving, spans, work
@@ -398,3 +400,21 @@ def test_a_finding_stands_at_the_layer_in_the_spec():
     (found,) = causal.certify(subject("", "leaks by one"), seed=3)
 
     assert (found.span.file, found.span.line, found.spec, found.stage) == ("small.xc.yaml", 6, "small", "contracts")
+
+
+def test_two_builds_differ_in_what_one_of_them_lacks(monkeypatch):
+    one, both, twin, wide = torch.zeros(2), torch.ones(2), torch.zeros(2), torch.zeros(3)
+
+    assert deterministic._difference("w", one, twin) == ""
+    assert deterministic._difference("w", one, both) == "'w' differs in 2 places"
+    assert deterministic._difference("w", None, one) == "'w' is in one of them only"
+    assert deterministic._difference("w", one, wide) == (
+        "'w' is float32 (2,) in one of them, in the other one float32 (3,)"
+    )
+    first, more = nn.Linear(3, 2, bias=False), nn.Linear(3, 2)
+    more.weight = first.weight
+    for pair in ((first, more), (more, first)):
+        models = iter(pair)
+        monkeypatch.setattr(deterministic, "_build", lambda subject, noise, models=models: next(models))
+        (found,) = deterministic._builds(subject("", ""))
+        assert (found.message, found.label) == ("two builds from one seed differ", "'bias' is in one of them only")

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from xcompose.attention.explain import recording
 from xcompose.attention.reads import Axis, Choice
@@ -65,6 +66,7 @@ class Summary:
     parameters: int
     """Each once."""
     trainable: int
+    """Those that are trained; where no base is frozen, weights that are stored when training is over are among them."""
     lengths: Mapping[str, int]
     """What the spec states, by the name of a stack; empty for any length."""
     growth: str
@@ -102,9 +104,11 @@ def summarise(model: Model, *, explain: bool = False, registry: Registry | None 
     spec, node = model.spec, model.node
     each = {id(p): p for p in model.parameters()}.values()
     shown = min([SHOWN_AT, *_lengths(model, node).values()])
+    stores = not any(listed.addon.freezes for listed in model.addons)
     return Summary(
         name=spec.name if spec else node.name, type=node.name, parameters=sum(p.numel() for p in each),
-        trainable=sum(p.numel() for p in each if p.requires_grad), lengths=_lengths(model, node),
+        trainable=sum(p.numel() for p in each if p.requires_grad or (stores and is_traceable_wrapper_subclass(p))),
+        lengths=_lengths(model, node),
         growth=_growth(model), state_bytes=model.state_bytes(shown), shown_at=shown,
         rows=_Describer(model, node, Speller(registry or load()), explain).rows(),
         written=_written(node), file=spec.file if spec else "",

@@ -38,17 +38,25 @@ def is_deterministic(subject: Subject, seed: int = 0) -> bool:
 
 
 def _builds(subject: Subject) -> list[Diagnostic]:
-    first, second = (_build(subject, noise) for noise in (1, 2))
-    there = plain_tensors(second)
-    for name, a in plain_tensors(first).items():
-        b = there[name]
-        if not torch.equal(a, b):
+    first, second = (plain_tensors(_build(subject, noise)) for noise in (1, 2))
+    for name in dict.fromkeys([*first, *second]):
+        if difference := _difference(name, first.get(name), second.get(name)):
             finding = subject.finding(
-                CODE, "two builds from one seed differ", None, f"'{name}' differs in {int((a != b).sum())} places",
+                CODE, "two builds from one seed differ", None, difference,
                 hint="draw random numbers from the seed that is given, never from the clock", stage="numerics",
             )  # fmt: skip
             return [finding]
     return []
+
+
+def _difference(name: str, a: Tensor | None, b: Tensor | None) -> str:
+    """How a tensor of two builds differs; empty where it does not."""
+    if a is None or b is None:
+        return f"'{name}' is in one of them only"
+    if a.shape != b.shape or a.dtype != b.dtype:
+        shown = (f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in (a, b))
+        return f"'{name}' is {' in one of them, in the other one '.join(shown)}"
+    return "" if torch.equal(a, b) else f"'{name}' differs in {int((a != b).sum())} places"
 
 
 def _build(subject: Subject, noise: int) -> nn.Module:
