@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,35 @@ def test_a_folder_may_have_any_name(tmp_path, name):
 
     assert (tmp_path / name / "search.db").stat().st_size
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["base.xc.yaml", name])
+
+
+def test_an_exact_latency_is_refused(tmp_path):
+    found = refused(written(tmp_path, within="latency: 20ms"), (), tmp_path / "out")
+
+    assert [(message, fixes) for _, message, fixes in found] == [
+        ("no measured time is exactly '20ms'", ("write ..20ms",))
+    ]
+
+
+def test_what_learns_from_a_teacher_is_refused(tmp_path):
+    reference = written(tmp_path)
+    path = Path(reference)
+    (tmp_path / "big.xc.yaml").write_text(path.read_text())
+    path.write_text(path.read_text().replace("batch: 2,", "batch: 2, addons: ['distill(\"big.xc.yaml\")'],"))
+    fixes = ("search without it, and train the winners with it",)
+
+    assert refused(reference, (), tmp_path / "out") == [
+        ("XC030", "a search has no teacher's weights for 'distill'", fixes)
+    ]
+
+
+@pytest.mark.parametrize(("within", "remarked"), [("latency: ..5ms at 32", True), ("params: ..90k", False)])
+def test_latencies_of_two_machines_are_remarked(tmp_path, within, remarked):
+    reference, out = written(tmp_path, within=within, budget="1 trials"), tmp_path / "out"
+    search(reference, (), out, registry=REGISTRY)
+    facts = json.loads((out / "facts.json").read_text())
+    (out / "facts.json").write_text(json.dumps({**facts, "machine": {"processor": "another"}}))
+    again = search(reference, (), out, resume=True, registry=REGISTRY)
+
+    remark = "the search began on another machine, or with other versions: its latencies do not compare"
+    assert (remark in again.remarks) == remarked

@@ -15,7 +15,7 @@ from xcompose.compose.room import refuse_what_does_not_fit
 from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.search.ground import Changed
 from xcompose.search.trial import Aim
-from xcompose.spec import freeze
+from xcompose.spec import SpecName, freeze
 from xcompose.spec.model import Expectation, Spec
 from xcompose.verify import expect
 from xcompose.verify.facts import Facts
@@ -50,6 +50,8 @@ def examine(ground: Ground, aims: Sequence[Aim], chosen: Mapping[str, str]) -> K
         spec = ground.resolve(chosen)
         model = plan_model(spec, registry=ground.registry)
         refuse_what_does_not_fit(model, torch.get_default_dtype())
+        if asked(ground.spec):
+            refuse_teachers(spec)
         if asked(ground.spec) and spec.task is not None:
             part_builder(model, ground.registry, spec.name)(spec.task)
         facts = Facts(model, spec)
@@ -65,6 +67,22 @@ def examine(ground: Ground, aims: Sequence[Aim], chosen: Mapping[str, str]) -> K
         raise
     except Exception as error:  # a plugin may raise anything, and that is the end of this combination only
         raise Rejected(f"{type(error).__name__}: {error}") from error
+
+
+def refuse_teachers(spec: Spec) -> None:
+    """Refuse add-ons of training that learn from another spec: a search has no weights to give them.
+
+    Raises:
+        SpecError: one does (XC030).
+    """
+    for node in spec.train.get("addons", ()):
+        if any(isinstance(value, SpecName) for value in node.options.values()):
+            raise SpecError(
+                Diagnostic(
+                    "XC030", f"a search has no teacher's weights for '{node.name}'", node.span, path="train.addons",
+                    fixes=("search without it, and train the winners with it",), spec=spec.name, stage="search",
+                )
+            )  # fmt: skip
 
 
 def said(diagnostics: Iterable[Diagnostic]) -> str:

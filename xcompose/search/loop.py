@@ -106,13 +106,22 @@ class Search:
         result = SearchResult(
             name=self.ground.spec.name, folder=self.there.path, aims=self.aims, trials=tuple(self.store.trials),
             winners=tuple(self._winners()), more=more, seconds=round(self._seconds(), 1), ended=self.ended,
-            interrupted=interrupted, remarks=tuple(self.strategy.describe()), jobs=self.jobs, machine=machine(),
+            interrupted=interrupted, remarks=(*self.strategy.describe(), *self._elsewhere()), jobs=self.jobs,
+            machine=machine(),
         )  # fmt: skip
         if not interrupted:
             from xcompose.search.report import write
 
             write(result, self.there, self.ground)
         return result
+
+    def _elsewhere(self) -> list[str]:
+        """A remark where latencies come from more than one machine."""
+        began, within = self.there.read_facts()["machine"], self.ground.spec.search["within"]
+        counts = any(aim.objective.key == "latency" for aim in self.aims) or any(e.key == "latency" for e in within)
+        if not counts or began == machine():
+            return []
+        return ["the search began on another machine, or with other versions: its latencies do not compare"]
 
     # What comes next -----------------------------------------------------------------------------------------------
 

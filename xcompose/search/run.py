@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xcompose.compose.build import plan_model
 from xcompose.compose.objectives import asked, part_builder, search_findings
 from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.search.candidates import refuse_teachers
 from xcompose.search.ground import Ground, sources_of
 from xcompose.search.latency import machine
 from xcompose.search.loop import Search, Unseen, Watcher
@@ -128,6 +129,7 @@ def _facts(spec: Spec, data: Path | None, registry: Registry) -> dict[str, Any]:
     parts += [repr([(e.key, e.text) for e in spec.search["within"]]), repr(spec.search["seed"])]
     read = ""
     if asked(spec):
+        refuse_teachers(spec)
         from xcompose.train.prepare import prepare
         from xcompose.train.run import digest, require_extra
 

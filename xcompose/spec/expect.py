@@ -51,7 +51,10 @@ def metric(text: str) -> Range:
 
 def latency(text: str) -> Range:
     """A range of seconds, at a length: `..20ms at 4Ki`."""
-    return parse_range(text, "s", whole=False)
+    found = parse_range(text, "s", whole=False)
+    if found.low is not None and found.low == found.high:
+        raise Problem(f"no measured time is exactly '{text}'", fixes=(f"write ..{text}",))
+    return found
 
 
 def expectations(
