@@ -52,7 +52,7 @@ class LoraOptions:
     rank: Count = option(8, main=True, at_least=1)
     """Rank r of the change."""
     targets: tuple[Text, ...] = option(USUAL)
-    """The linear layers, by words in their paths: q, mixer.out, ffn, layers.0, output."""
+    """The linear layers, by words in their paths: q, ffn, output, and in double quotes "mixer.out", "layers.0"."""
     alpha: Real | None = option(None, above=0)
     """What scales the change; the rank if not written, so that it is not scaled."""
     dropout: Real = option(0.0, at_least=0, at_most=0.9)

@@ -9,6 +9,8 @@ primary      = component | literal | reference | "[" [ sequence ] "]" | "(" sequ
 
 from __future__ import annotations
 
+import re
+
 from xcompose.diagnostics import SpecError
 from xcompose.spec import references
 from xcompose.spec.tokens import NAME, OPTION, Token, fail, tokens
@@ -26,6 +28,7 @@ from xcompose.spec.tree import (
     Scalar,
 )
 
+_WORD = re.compile(r"[a-z0-9_-]+")
 LEVELS = 32
 DEEPEST = 2 * LEVELS
 MENDED = 100
@@ -253,7 +256,9 @@ class _Parser:
             raise self.fail(token, f"`{text}` is not a name", "the name of a file is a text", (fix,))
         if "." in text:
             reason = "a spec names installed components, never Python code"
-            raise self.fail(token, f"`{text}` is not a name", reason)
+            words = all(_WORD.fullmatch(word) for word in text.split("."))
+            fixes = (f'write "{text}" in double quotes, where a text is wanted',) if words else ()
+            raise self.fail(token, f"`{text}` is not a name", reason, fixes)
         mended = text.lower().replace("_", "-").strip("-")
         fixes = (f"did you mean `{mended}`?",) if NAME.fullmatch(mended) else ()
         label = "a name is small letters and digits, joined by `-`"

@@ -159,6 +159,15 @@ class TestTargets:
             "stack.layers.0.ffn.down", "stack.layers.1.mixer.q", "stack.layers.1.ffn.down", "stack.layers.2.ffn.down",
         ]  # fmt: skip
 
+    def test_several_words_in_an_expression(self):
+        m = built(f'lora({R}, targets=["mixer.q", "ffn.down"])')
+        assert isinstance(m.layers[0].ffn.down, Tuned)
+
+        found = refused(f"lora({R}, targets=[mixer.q])")
+        assert found.code == "XC016"
+        assert found.message == "`mixer.q` is not a name"
+        assert found.fixes == ('write "mixer.q" in double quotes, where a text is wanted',)
+
     def test_an_output_of_its_own(self):
         m = built(f"lora({R}, targets=[output])", output="lm(tied=false)")
 
