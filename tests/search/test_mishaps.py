@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,12 @@ import pytest
 from xcompose.api import Candidate, Component, Ground
 from xcompose.diagnostics import SpecError
 from xcompose.registry import Registry
+from xcompose.search.candidates import Known
+from xcompose.search.loop import Search, Unseen
 from xcompose.search.measure import Orders, _Worker
 from xcompose.search.run import search
 from xcompose.search.store import SearchFolder
+from xcompose.search.trial import Trial
 from xcompose.spec.bounds import Budget
 
 from .small import Formula, FormulaOptions, registry, written
@@ -184,3 +188,21 @@ def test_latencies_of_two_machines_are_remarked(tmp_path, within, remarked):
 
     remark = "the search began on another machine, or with other versions: its latencies do not compare"
     assert (remark in again.remarks) == remarked
+
+
+def test_figures_are_taken_from_the_trial_that_was_measured_and_from_no_repeat_of_it(tmp_path):
+    out, wanted = SearchFolder(tmp_path / "out"), Known(None, "k", {})  # type: ignore[arg-type]
+    made = Search(out, None, (), None, Unseen())  # type: ignore[arg-type]
+    chosen = {"let.w": "8"}
+    made.store = SimpleNamespace(  # type: ignore[assignment]
+        trials=[
+            Trial(number=1, chosen=chosen, state="repeat", key="k", like=0),
+            Trial(number=0, chosen=chosen, state="done", key="k", figures={"loss": 2.0}),
+        ]
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xcompose.search.loop.examine", lambda *given: wanted)
+        found = made._statics(2, chosen)
+
+    assert isinstance(found, Trial)
+    assert (found.state, found.like, dict(found.figures)) == ("same", 0, {"loss": 2.0})
