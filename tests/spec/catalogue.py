@@ -7,6 +7,7 @@ from typing import Any, Literal
 from xcompose.compose.options import ModelOptions, OneStackOptions
 from xcompose.schema import (
     REQUIRED,
+    AnyValue,
     Blocks,
     ComponentSchema,
     Count,
@@ -186,16 +187,15 @@ REST = [
     part("init", "normal", main("std", Real, 0.02)), part("init", "sparse-transformer"),
     part("addon", "share", main("what", Literal["all", "attention", "ffn"], "all")),
     part("addon", "precision", main("dtype", Literal["bf16", "fp16"])),
-    part("addon", "quantize", main("dtype", Literal["int8", "int4"]), given("targets", tuple[Text, ...], ())),
+    part("addon", "quantize", main("to", Literal["int8", "int4"]), given("only", tuple[Text, ...], ())),
     part("addon", "lora", main("rank", Count), given("targets", tuple[Text, ...], ())),
-    part("addon", "distill", given("teacher", SpecRef), given("losses", dict[str, Real], {}),
-         given("temperature", Real, 1.0, above=0), given("layers", tuple[tuple[Count, ...], ...], ())),
+    part("addon", "distill", main("teacher", SpecRef), given("logits", Real, 0.5), given("hidden", Real, 0.0),
+         given("temperature", Real, 2.0, above=0), given("layers", AnyValue, "even")),
     *(part("task", name, DATA) for name in ("lm", "mlm", "classify", "translate", "pixels", "points")),
     part("optimizer", "adam", given("betas", tuple[Real, ...], (0.9, 0.999)), given("weight_decay", Real, 0.0)),
     part("optimizer", "adamw", given("betas", tuple[Real, ...], (0.9, 0.95)), given("weight_decay", Real, 0.1)),
     part("schedule", "cosine", given("warmup", Count, 0)), part("schedule", "rsqrt", given("warmup", Count)),
     part("strategy", "evolve", given("population", Count, 20)),
-    part("strategy", "nsga2", given("population", Count, 20)),
 ]  # fmt: skip
 PLUGINS = [
     part("mixer", "nystrom", main("landmarks", Count), *HEADS, namespace="acme", distribution="acme-mixers"),

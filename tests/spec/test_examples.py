@@ -22,10 +22,7 @@ LAYERS = {
     "survey/longformer-small-lm.xc.yaml@tiny": 2, "survey/reformer-enwik8.xc.yaml": 12,
     "survey/reformer-enwik8.xc.yaml@tiny": 3, "beyond/router-over-memory.xc.yaml": 5,
 }  # fmt: skip
-LATER = {
-    "acme/nystrom", "distill", "favor", "lora", "nsga2",
-    "quantize",
-}  # fmt: skip
+LATER = {"acme/nystrom"}
 """Components of the examples that come later."""
 
 
