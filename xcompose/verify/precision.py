@@ -2,7 +2,7 @@
 
 Bound    a number with 8 significant bits is off by 2^-9 of itself at most, by half of that as a rule; from its rows to
          its answer a part rounds about ten times, and errors that know nothing of each other add up in squares: some
-         0.4 %, root mean square of the error by that of the answer; parts of the survey's small specs were off by
+         0.4 %, root mean square of the error by that of the answer; parts of 33 small specs were off by
          0.27 % in the median, 0.54 % at most.  Where terms of an answer cancel it is more, by as much as they cancel:
          2^-6 = 1.6 %, three times the worst that was measured, leaves room for that. It is a margin, and not proved.
          A model in which p mixers, feed-forward networks and outputs stand behind each other: sqrt(p) times as much.
