@@ -304,7 +304,7 @@ def inner(
     pattern = Everything() if options.pattern is None else context.build(options.pattern, **inside)
     refuse_pattern(options, context, pattern, h)
     position = None if cross or options.position is None else context.build(options.position, **inside)
-    position = position if position is not None and acts_inside(position) else Position()
+    position = position if position is not None and position.acts_inside else Position()
     terms = position.terms(h, d)
     memories = gathered(options, context, inside, cross)
     refuse_memories(options, context, memories, causal, h)
@@ -343,12 +343,6 @@ def inner(
         groups, memories, position, (g, d, e), scale=inside["scale"], causal=causal, dropout=options.dropout,
         rows=None if cross else context.rows, prefix=context.prefix, score=score,
     )  # fmt: skip
-
-
-def acts_inside(position: Position) -> bool:
-    """Whether a position does anything inside attention; one that only adds to the embedding belongs to the model."""
-    kind = type(position)
-    return kind.turn is not Position.turn or kind.terms is not Position.terms
 
 
 def gathered(options: AttentionOptions, context: Context, inside: Mapping[str, Any], cross: bool) -> dict[str, Memory]:

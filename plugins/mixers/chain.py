@@ -15,6 +15,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from xcompose.api import (
@@ -78,9 +79,12 @@ class Chain(Mixer):
         """Positions that reach a query through all members, whatever heads they pass."""
         seen = [member.visible(n) for member in self.members]
         whole, *later = [reduce(or_, [group.matrix for group in groups]) for groups in seen]
-        for step in later:
-            whole = step.astype(int) @ whole.astype(int) > 0
         exact = all(group.exact for groups in seen for group in groups)
+        for step in later:
+            # A row that a member makes depends on the row that asked for it, if what it found leaves a choice.
+            through, asked = (step.astype(int) @ m.astype(int) > 0 for m in (whole, whole | np.eye(n, dtype=bool)))
+            exact &= bool((through == asked).all())
+            whole = asked
         return (Visible("chain", sum(group.heads for group in seen[-1]), whole, exact),)
 
     def _run(self, x: Tensor, axis: Axis, states: list[Any], source: Source | None) -> Mixed:

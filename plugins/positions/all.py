@@ -32,7 +32,9 @@ class All(Position):
         super().__init__()
         if not options.of:
             raise PartError("position 'all' joins at least one position, found none", option="of")
-        self.of = nn.ModuleList(context.build(part) for part in options.of)
+        made = [context.build(part) for part in options.of]
+        # What only adds to the embedding is the model's affair; inside an attention nothing would ask it.
+        self.of = nn.ModuleList(one for one in made if context.head_dim is None or one.acts_inside)
 
     @property
     def members(self) -> tuple[Position, ...]:

@@ -33,6 +33,8 @@ METHODS = {
 SHIPPED = {
     ("mixer", "rows"): "survey/bigbird-etc-base", ("score", "synthesizer"): "survey/synthesizer-lm",
     ("recurrence", "compressive"): "survey/compressive-enwik8", ("output", "adaptive"): "survey/transformer-xl-wt103",
+    ("memory", "linformer"): "survey/linformer-base", ("position", "axial"): "survey/reformer-enwik8",
+    ("embedding", "adaptive"): "survey/transformer-xl-wt103", ("embedding", "vectors"): "survey/set-transformer",
 }  # fmt: skip
 """What is seldom drawn such that it composes, and a spec that has it."""
 SPECS = Path(__file__).parents[2] / "specs"

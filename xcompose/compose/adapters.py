@@ -175,7 +175,6 @@ def new_adapter(model: nn.Module, name: str) -> None:
             fixes=("name=task",) if name not in _TAKEN else (f"name={name}-1",),
         )  # fmt: skip
 
-
     own = adapter_weights(model)
     trained = [key for key, p in model.named_parameters() if p.requires_grad and key not in own]
     if own and trained:

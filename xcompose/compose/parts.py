@@ -210,6 +210,12 @@ class Position(nn.Module):
         """Whether `turn` does anything."""
         return type(self).turn is not Position.turn
 
+    @property
+    def acts_inside(self) -> bool:
+        """Whether it does anything inside attention; one that only adds to the embedding belongs to the model."""
+        kind = type(self)
+        return kind.turn is not Position.turn or kind.terms is not Position.terms
+
     def terms(self, heads: int, head_dim: int) -> Sequence[Term]:
         """Additive parts of the logits. Called once when attention is built; module parameters may be used."""
         return ()

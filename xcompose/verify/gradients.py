@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import attrs
 import torch
 from torch import Tensor, nn
 
@@ -64,8 +65,9 @@ def _part(parts: list[Part], name: str) -> Part | None:
 def _finding(subject: Subject, place: Place | None, names: list[str]) -> Diagnostic:
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     title = place.title if place else "the model"
-    return subject.finding(
+    found = subject.finding(
         CODE, f"{title} has parameters that nothing depends on", place, f"no gradient reaches {shown}",
         measured=f"{subject.n} positions, random weights, every output asked",
         hint="a part that is built but not used, or a gradient that is stopped on the way", stage="numerics",
     )  # fmt: skip
+    return attrs.evolve(found, fixes=("leave that part out, or give it something to choose from: more positions",))
