@@ -205,16 +205,12 @@ if TYPE_CHECKING:
     from xcompose.compose.tasks import two_betas as two_betas
     from xcompose.compose.tuned import Chosen as Chosen
     from xcompose.compose.tuned import Tuned as Tuned
-    from xcompose.compose.tuned import Tuning as Tuning
-    from xcompose.compose.tuned import choose_targets as choose_targets
-    from xcompose.compose.tuned import finish_tuning as finish_tuning
     from xcompose.compose.tuned import is_stored as is_stored
-    from xcompose.compose.tuned import left_by_tuning as left_by_tuning
-    from xcompose.compose.tuned import refuse_merging as refuse_merging
-    from xcompose.compose.tuned import tune as tune
+    from xcompose.compose.tuner import Tuner as Tuner
     from xcompose.compose.unused import refuse_unused as refuse_unused
     from xcompose.compose.unused import written as written
     from xcompose.compose.vocabulary import TokenClusters as TokenClusters
+    from xcompose.compose.weights import hash_of as hash_of
     from xcompose.compose.weights import load_weights as load_weights
     from xcompose.compose.weights import plain_tensors as plain_tensors
     from xcompose.decode.cache import append as append
@@ -280,10 +276,8 @@ _LAZY = {
         "Adapter", "AdapterRows", "Adapters", "Behind", "adapter_weights", "adapters_of", "freeze_base", "new_adapter",
         "settle_adapter",
     ),
-    "xcompose.compose.tuned": (
-        "Chosen", "Tuned", "Tuning", "choose_targets", "finish_tuning", "is_stored", "left_by_tuning", "refuse_merging",
-        "tune",
-    ),
+    "xcompose.compose.tuned": ("Chosen", "Tuned", "is_stored"),
+    "xcompose.compose.tuner": ("Tuner",),
     "xcompose.compose.addons": ("Addon", "Given", "Lesson", "Loss", "TrainingAddon", "extra"),
     "xcompose.compose.sharing": ("LayerPart", "called", "share_layers", "stacks_named"),
     "xcompose.compose.sites": ("Site", "everywhere", "put", "sites", "unseen"),
@@ -300,7 +294,7 @@ _LAZY = {
         "angles", "map_divergence", "map_squares", "relation_divergence", "soft_targets", "squares", "wide",
     ),
     "xcompose.compose.pairing": ("paired_layers", "start_as"),
-    "xcompose.compose.weights": ("load_weights", "plain_tensors"),
+    "xcompose.compose.weights": ("hash_of", "load_weights", "plain_tensors"),
     "xcompose.compose.model": ("Model", "OneStackModel", "Ran"),
     "xcompose.compose.numbers": ("store_in", "work_in"),
     "xcompose.compose.observe": ("Observer",),

@@ -18,7 +18,6 @@ Paper    Hinton et al. 2015, arXiv:1503.02531, s. 2; hidden, embeddings, logits 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal, NamedTuple
@@ -44,6 +43,7 @@ from xcompose.api import (
     Text,
     TrainingAddon,
     angles,
+    hash_of,
     hookimpl,
     load_weights,
     looking,
@@ -140,7 +140,7 @@ class Distill(TrainingAddon):
                 fixes=("xcompose train --teacher FILE, its weights or the folder of its run",), option="teacher",
             )  # fmt: skip
         load_weights(teacher, weights)
-        self.hash = fingerprint(teacher)
+        self.hash = hash_of(plain_tensors(teacher))
         self.name = teacher.spec.name if teacher.spec else ""
         teacher.eval().requires_grad_(False)
         self.models = (student, teacher)
@@ -305,15 +305,6 @@ def refuse_idle(options: DistillOptions, inside: Mapping[str, float]) -> None:
         refuse_unused(options, ("layers",), "distill", "no layers are compared", "hidden=1", "start=teacher")
     if not any(inside.values()):
         refuse_unused(options, ("stack",), "distill", "nothing inside of the models is compared", "hidden=1")
-
-
-def fingerprint(teacher: Model) -> str:
-    """Of its weights, whatever file they come in."""
-    seen = hashlib.sha256()
-    for name, tensor in sorted(plain_tensors(teacher).items()):
-        seen.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        seen.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return seen.hexdigest()
 
 
 def refuse_unlike(student: Model, teacher: Model, logits: bool) -> None:

@@ -12,28 +12,11 @@ Paper    Liu et al., Few-Shot Parameter-Efficient Fine-Tuning is Better and Chea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import nn
 
-from xcompose.api import (
-    Addon,
-    Component,
-    Context,
-    Model,
-    Text,
-    Tuning,
-    ends_sublayer,
-    extra,
-    finish_tuning,
-    hookimpl,
-    left_by_tuning,
-    option,
-    options,
-    refuse_merging,
-    tune,
-)
+from xcompose.api import Component, Context, Text, Tuner, ends_sublayer, extra, hookimpl, option, options
 
 USUAL = ("k", "v", "ffn.down")
 
@@ -56,42 +39,17 @@ class IA3Options:
     """Whether it is trained; one that is not acts as it was loaded."""
 
 
-class IA3(Addon):
-    freezes = True
-
+class IA3(Tuner):
     def __init__(self, options: IA3Options, context: Context):
-        self.trains = options.merge  # what is merged changes the base, for which a later freeze comes too soon
-        self.tuning = Tuning(
-            name=options.name, targets=options.targets, per=options.per, acts=options.active, learns=options.learns,
-            merge=options.merge, usual=options.targets == USUAL,
-        )  # fmt: skip
+        super().__init__(options, USUAL)
 
-    def apply(self, model: Model) -> None:  # type: ignore[override]
-        """What the spec says: of factors that are merged the plain model."""
-        if self.tuning.merge:
-            self.chosen = refuse_merging(model, self.tuning)
-        else:
-            self.chosen = tune(model, self.tuning, self._wrap)
-
-    def begin(self, model: Model) -> None:  # type: ignore[override]
-        if self.tuning.merge:
-            refuse_merging(model, self.tuning)
-        self.chosen = tune(model, self.tuning, self._wrap)
-
-    def finish(self, model: Model) -> None:  # type: ignore[override]
-        finish_tuning(model, self.tuning)
-
-    def _wrap(self, inner: nn.Module, name: str) -> Any:
+    def wrap(self, inner: nn.Module, name: str) -> Any:
         layer = extra("peft.tuners.ia3.layer", "adapters").Linear
         base: Any = inner
         while not isinstance(base, nn.Linear):
             base = base.base_layer
         config = extra("peft", "adapters").IA3Config()
         return layer(inner, name, config=config, is_feedforward=ends_sublayer(base))
-
-    def describe(self, model: nn.Module) -> Sequence[str]:
-        assert isinstance(model, Model)
-        return left_by_tuning(model, self.tuning, self.chosen)
 
 
 @hookimpl

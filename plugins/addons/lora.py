@@ -14,32 +14,24 @@ Paper    Hu et al., LoRA, ICLR 2022, arXiv:2106.09685, s. 4.1; rslora: Kalajdzie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import nn
 
 from xcompose.api import (
-    Addon,
     Chosen,
     Component,
     Context,
     Count,
-    Model,
     PartError,
     Real,
     Text,
-    Tuning,
-    choose_targets,
+    Tuner,
     extra,
-    finish_tuning,
     hookimpl,
     is_stored,
-    left_by_tuning,
     option,
     options,
-    refuse_merging,
-    tune,
 )
 
 USUAL = ("q", "v")
@@ -73,44 +65,19 @@ class LoraOptions:
     """Whether it is trained; one that is not acts as it was loaded."""
 
 
-class Lora(Addon):
-    freezes = True
-
+class Lora(Tuner):
     def __init__(self, options: LoraOptions, context: Context):
+        super().__init__(options, USUAL)
         self.options = options
-        self.trains = options.merge  # what is merged changes the base, for which a later freeze comes too soon
-        self.tuning = Tuning(
-            name=options.name, targets=options.targets, per=options.per, acts=options.active, learns=options.learns,
-            merge=options.merge, usual=options.targets == USUAL,
-        )  # fmt: skip
 
-    def apply(self, model: Model) -> None:  # type: ignore[override]
-        """What the spec says: of a change that is merged the plain model."""
-        if self.tuning.merge:
-            self.chosen = self._refuse(model)
-        else:
-            self._put(model)
-
-    def begin(self, model: Model) -> None:  # type: ignore[override]
-        self._put(model)
-
-    def finish(self, model: Model) -> None:  # type: ignore[override]
-        finish_tuning(model, self.tuning)
-
-    def _refuse(self, model: Model) -> Chosen:
-        chosen = refuse_merging(model, self.tuning) if self.tuning.merge else choose_targets(model, self.tuning)
+    def refuse(self, chosen: Chosen) -> None:
         if self.options.dora and any(is_stored(site.module) for site in chosen.sites):
             raise PartError(
                 "dora cannot stand beside a weight that is stored in few bits", option="dora",
                 label="it measures the rows of the weight in every step", fixes=("dora=false",),
             )  # fmt: skip
-        return chosen
 
-    def _put(self, model: Model) -> None:
-        self._refuse(model)
-        self.chosen = tune(model, self.tuning, self._wrap)
-
-    def _wrap(self, inner: nn.Module, name: str) -> Any:
+    def wrap(self, inner: nn.Module, name: str) -> Any:
         own = self.options
         alpha: Any = own.rank if own.alpha is None else own.alpha
         config = extra("peft", "adapters").LoraConfig(
@@ -118,10 +85,6 @@ class Lora(Addon):
         )
         layer = extra("peft.tuners.lora.layer", "adapters").Linear
         return layer(inner, name, config=config, r=own.rank, lora_alpha=alpha)
-
-    def describe(self, model: nn.Module) -> Sequence[str]:
-        assert isinstance(model, Model)
-        return left_by_tuning(model, self.tuning, self.chosen)
 
 
 @hookimpl

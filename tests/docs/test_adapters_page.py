@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from tests.cli.calling import call
-from tests.test_docs import ROOT, blocks, commands, fits
+from tests.docs.pages import prints_what_it_shows
+from tests.test_docs import ROOT, blocks
 
 PAGE = ROOT / "docs" / "addons" / "adapters.md"
 
 
 def test_the_example_prints_what_it_shows(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "140")
-    for title, text in blocks(PAGE, "yaml"):
-        (tmp_path / title).write_text(text)
-    for command, expected in commands(PAGE):
-        called = call(command)
-        assert fits(expected.split("\n"), called.said.split("\n")), f"$ {command}\n{called.said}"
-        assert called.code == 0
+    prints_what_it_shows(PAGE, tmp_path, monkeypatch)
     (code,) = blocks(PAGE, "python")
     exec(code[1], {})
 

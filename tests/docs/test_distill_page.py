@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.calling import call
-from tests.test_docs import ROOT, blocks, commands, fits
+from tests.docs.pages import prints_what_it_shows
+from tests.test_docs import ROOT
 from xcompose import registry
 from xcompose.compose.build import plan_model
 from xcompose.spec import load_text
@@ -28,14 +28,7 @@ ROWS = PAGE.read_text().split("| mechanism |")[1].split("\n\n")[0].splitlines()[
 
 
 def test_the_example_prints_what_it_shows(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "140")
-    for title, text in blocks(PAGE, "yaml"):
-        (tmp_path / title).write_text(text)
-    for command, expected in commands(PAGE):
-        called = call(command)
-        assert fits(expected.split("\n"), called.said.split("\n")), f"$ {command}\n{called.said}"
-        assert called.code == 0
+    prints_what_it_shows(PAGE, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("|")[1].strip())

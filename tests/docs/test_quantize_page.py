@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.calling import call
-from tests.test_docs import ROOT, blocks, commands, fits
+from tests.docs.pages import prints_what_it_shows
+from tests.test_docs import ROOT
 from xcompose import registry
 
 pytest.importorskip("torchao", reason="pip install 'xcompose[quantize]'")
@@ -14,14 +14,7 @@ PAGE = ROOT / "docs" / "addons" / "quantize.md"
 
 
 def test_the_example_prints_what_it_shows(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-    for title, text in blocks(PAGE, "yaml"):
-        (tmp_path / title).write_text(text)
-    for command, expected in commands(PAGE):
-        called = call(command)
-        assert called.code == 0, f"$ {command}\n{called.said}"
-        assert fits(expected.split("\n"), called.said.split("\n")), f"$ {command}\n{called.said}"
+    prints_what_it_shows(PAGE, tmp_path, monkeypatch, columns=120)
 
 
 def test_every_kind_and_every_option_is_explained():

@@ -7,8 +7,8 @@ import re
 import pytest
 
 import xcompose as xc
-from tests.cli.calling import call
-from tests.test_docs import ROOT, blocks, commands, fits
+from tests.docs.pages import prints_what_it_shows
+from tests.test_docs import ROOT
 from xcompose.compose.build import plan_model
 from xcompose.cost.count import parameters
 
@@ -17,14 +17,7 @@ SMALL = {"type": "decoder", "dim": 16, "heads": 2, "layers": 6}
 
 
 def test_the_example_prints_what_it_shows(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "140")
-    for title, text in blocks(PAGE, "yaml"):
-        (tmp_path / title).write_text(text)
-    for command, expected in commands(PAGE):
-        called = call(command)
-        assert fits(expected.split("\n"), called.said.split("\n")), f"$ {command}\n{called.said}"
-        assert called.code == 0
+    prints_what_it_shows(PAGE, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("line", [line for line in PAGE.read_text().splitlines() if re.match(r"\| \w+ \| \d+, ", line)])

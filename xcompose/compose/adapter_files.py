@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from xcompose.compose.adapters import adapter_weights, adapters_of
 from xcompose.compose.build import extend_model
 from xcompose.compose.model import Model
 from xcompose.compose.tuned import INNER
-from xcompose.compose.weights import load_weights, plain_tensors, save_weights, texts_of
+from xcompose.compose.weights import hash_of, load_weights, plain_tensors, save_weights, texts_of
 from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.registry import load as load_registry
 from xcompose.spec import freeze, load_text
@@ -31,16 +29,7 @@ def base_hash(model: nn.Module) -> str:
     own = set(adapter_weights(model))
     if isinstance(model, Model) and model.frozen:
         own |= _trained_too(model)
-    digest = hashlib.sha256()
-    tensors = {INNER.sub(r".\2", name): t for name, t in plain_tensors(model).items() if name not in own}
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return hash_of({INNER.sub(r".\2", name): t for name, t in plain_tensors(model).items() if name not in own})
 
 
 def _trained_too(model: nn.Module) -> set[str]:

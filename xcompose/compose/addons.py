@@ -67,6 +67,11 @@ class Addon(ABC):
     trains: bool = False
     """Whether it is of no use where the base is frozen."""
 
+    @property
+    def finishes(self) -> bool:
+        """Whether the form that is trained is another one than that of `apply`."""
+        return type(self).finish is not Addon.finish
+
     @abstractmethod
     def apply(self, model: nn.Module) -> None:
         """Change the built model in place into what the spec says.

@@ -13,7 +13,7 @@ from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from xcompose.attention.grid import Grid, grid_of
-from xcompose.compose.addons import OF_THE_BASE, Addon
+from xcompose.compose.addons import OF_THE_BASE
 from xcompose.compose.composer import Composer
 from xcompose.compose.model import Model
 from xcompose.compose.observe import label_observers
@@ -176,7 +176,7 @@ def _change(model: Model, composer: Composer, form: Form) -> None:
         frozen = any(later.addon.freezes for later in model.addons[place + 1 :])
         if form.training and not frozen:
             composer.changed(listed, addon.begin, model)
-            if type(addon).finish is not Addon.finish:
+            if addon.finishes:
                 unfinished.append(partial(composer.changed, listed, addon.finish))
         else:
             composer.changed(listed, addon.apply, model)

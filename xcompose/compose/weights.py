@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -81,6 +82,15 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, only: Chosen
     with torch.no_grad():
         for name, tensor in wanted.items():
             tensor.copy_(found[name])
+
+
+def hash_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors: names, types, shapes and numbers, whatever their order and the file they come from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_model(place: str | os.PathLike[str]) -> Model:
