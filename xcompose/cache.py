@@ -1,7 +1,7 @@
 """Keeps between two runs what can be computed again: JSON files in a folder of the user, and never code.
 
-`XCOMPOSE_CACHE` names another folder, or `none` for no cache. A folder that cannot be written is no error: what would be
-kept is computed again.
+`XCOMPOSE_CACHE` names another folder, or `none` for no cache. A folder that cannot be written is no error: what would
+be kept is computed again.
 """
 
 from __future__ import annotations
