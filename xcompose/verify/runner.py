@@ -122,12 +122,15 @@ class Checker:
 
     def check(self, reference: str, sets: tuple[str, ...] = (), *, suggest: bool = False) -> SpecReport:
         """Run one spec through the stages."""
-        run = _Run(self, reference, sets)
-        with _one_thread():
-            for stage in self.stages:
-                if not run.through(stage):
-                    break
-            return run.report(suggest)
+        run = self.begin(reference, sets)
+        for stage in self.stages:
+            if not run.through(stage):
+                break
+        return run.report(suggest)
+
+    def begin(self, reference: str, sets: tuple[str, ...] = ()) -> Run:
+        """A spec before its first stage; `Run.through` takes it from one to the next."""
+        return Run(self, reference, sets)
 
     def measured(self, subject: Subject, stage: str, certificates: Iterable[Certificate]) -> _Measured:
         """What certificates find about a subject; taken from memory where an equal one was measured before."""
@@ -159,7 +162,7 @@ class _Measured:
 
 
 @attrs.define(eq=False)
-class _Run:
+class Run:
     """One spec on its way through the stages."""
 
     checker: Checker
@@ -184,7 +187,8 @@ class _Run:
             self.stages.append(Stage(name, "skipped", remark="no model"))
             return True
         try:
-            found = run[name]()
+            with _one_thread():
+                found = run[name]()
         except SpecError as error:
             found = list(error.diagnostics)
         except Exception as error:  # a plugin may raise anything, and that is a finding about it
