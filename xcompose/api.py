@@ -34,6 +34,7 @@ from xcompose.diagnostics import PartError as PartError
 from xcompose.diagnostics import TooLong as TooLong
 from xcompose.hookspecs import hookimpl as hookimpl
 from xcompose.registry.component import Component as Component
+from xcompose.registry.discovery import API_VERSION as API_VERSION
 from xcompose.schema import AnyValue as AnyValue
 from xcompose.schema import Blocks as Blocks
 from xcompose.schema import Budget as Budget

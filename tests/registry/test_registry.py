@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from xcompose.registry import Registry
-from xcompose.registry.loader import Found, _wanted, built_in, namespace_of
+from xcompose.registry.discovery import Found, built_in, namespace_of, wanted
 
 GOOD = """
     from xcompose.api import Component, Count, Pattern, hookimpl, option, options
@@ -120,6 +120,13 @@ def test_the_namespace_is_the_distributions(distribution, namespace):
     assert namespace_of(distribution) == namespace
 
 
-@pytest.mark.parametrize(("setting", "wanted"), [(None, None), ("none", set()), ("a, b", {"a", "b"})])
-def test_the_environment_chooses_plugins(setting, wanted):
-    assert _wanted(setting) == wanted
+@pytest.mark.parametrize(
+    ("setting", "names"),
+    [(None, None), ("", None), (" , ", None), ("none", set()), ("a, b", {"a", "b"}), ("Acme_Mean", {"acme-mean"})],
+)
+def test_the_environment_chooses_plugins(monkeypatch, setting, names):
+    monkeypatch.delenv("XCOMPOSE_PLUGINS", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("XCOMPOSE_PLUGINS", setting)
+
+    assert wanted() == names

@@ -40,6 +40,7 @@ def add_commands() -> None:
         generate,
         list_,
         new,
+        plugin,
         quickstart,
         search,
         show,
@@ -48,6 +49,7 @@ def add_commands() -> None:
     )
 
     app.add_typer(adapter.app, rich_help_panel="Run")
+    app.add_typer(plugin.app, rich_help_panel="Publish")
     groups = {
         "Write": {"new": new, "list": list_, "show": show, "explain": explain, "why": why, "freeze": freeze},
         "Prove": {"check": check, "build": build, "cost": cost, "draw": draw, "bench": bench},

@@ -27,6 +27,8 @@ class Component:
     version: int = 1
     also: tuple[str, ...] = ()
     """What other people call it; for messages only, never a second name."""
+    renamed_from: tuple[str, ...] = ()
+    """What it was called before, oldest first: such a name is read with a warning, and `xcompose migrate` rewrites it."""
     namespace: str = ""
     """Set by the loader: empty for built-in components, else the distribution's namespace."""
     distribution: str = "xcompose"
@@ -39,6 +41,7 @@ class Component:
         return ComponentSchema(
             kind=self.kind, name=self.name, namespace=self.namespace, version=self.version, summary=self.summary,
             options=option_schemas(self.options), also=self.also, distribution=self.distribution,
+            renamed_from=self.renamed_from,
         )  # fmt: skip
 
     @property

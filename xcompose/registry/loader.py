@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.metadata
-import os
-import pkgutil
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -17,23 +14,9 @@ import pluggy
 
 from xcompose import hookspecs
 from xcompose.registry.component import Component
+from xcompose.registry.discovery import Found
 
-GROUP = "xcompose"
-"""The entry-point group of third-party plugins."""
-BUILT_IN = "xcompose_plugins"
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-
-
-@attrs.frozen
-class Found:
-    """A plugin that is installed, before anything of it is imported."""
-
-    module: str
-    distribution: str
-    version: str
-    namespace: str
-    entry_point: str = ""
-    """The name of its entry point; empty for built-in plugins."""
 
 
 @attrs.frozen
@@ -51,45 +34,6 @@ class Loaded:
 
 class PluginFault(Exception):
     """A plugin breaks the contract; the text says how and what to do."""
-
-
-def built_in() -> Iterator[Found]:
-    """The plugins that ship with xcompose: every module below `plugins/`."""
-    version = importlib.metadata.version("xcompose")
-    package = importlib.import_module(BUILT_IN)
-    for module in pkgutil.walk_packages(package.__path__, BUILT_IN + "."):
-        if not module.ispkg:
-            yield Found(module.name, "xcompose", version, "")
-
-
-def third_party() -> Iterator[Found]:
-    """The plugins that other distributions announce, in an order that no file system decides."""
-    wanted = _wanted(os.environ.get("XCOMPOSE_PLUGINS"))
-    found = []
-    for entry in importlib.metadata.entry_points(group=GROUP):
-        distribution = entry.dist.name if entry.dist else entry.name
-        version = entry.dist.version if entry.dist else "?"
-        found.append(Found(entry.value, distribution, version, namespace_of(distribution), entry.name))
-    for one in sorted(found, key=lambda f: (f.namespace, f.distribution, f.entry_point)):
-        if wanted is None or one.distribution in wanted or one.entry_point in wanted:
-            yield one
-
-
-def _wanted(setting: str | None) -> set[str] | None:
-    """XCOMPOSE_PLUGINS: unset loads all, `none` loads none, `a,b` these distributions or entry points."""
-    if setting is None:
-        return None
-    names = {name.strip() for name in setting.split(",") if name.strip()}
-    return set() if names == {"none"} else names
-
-
-def namespace_of(distribution: str) -> str:
-    """The namespace that a distribution owns: its name up to the first dash, `acme` for acme-mixers.
-
-    A leading `xcompose-` is skipped, so that xcompose-nystrom owns `nystrom`.
-    """
-    words = re.split(r"[-_.]", distribution.lower())
-    return words[1] if words[0] == "xcompose" and len(words) > 1 else words[0]
 
 
 class Loader:

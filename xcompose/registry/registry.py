@@ -11,7 +11,8 @@ import attrs
 
 from xcompose.diagnostics import Diagnostic
 from xcompose.registry.component import Component
-from xcompose.registry.loader import Found, Loaded, Loader, built_in, third_party
+from xcompose.registry.discovery import Found, built_in, third_party
+from xcompose.registry.loader import Loaded, Loader
 
 if TYPE_CHECKING:
     from xcompose.spec.catalogue import Catalogue

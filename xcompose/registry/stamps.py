@@ -1,0 +1,79 @@
+"""Stamps of code on disk: when one has changed, what was kept of that code is no longer true. Nothing is imported."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xcompose.cache import digest
+
+if TYPE_CHECKING:
+    from xcompose.registry.discovery import Found
+
+BUILT_IN = "xcompose_plugins"
+INSTALLED = (".dist-info", ".egg-info")
+
+
+@functools.cache
+def core_stamp() -> str:
+    """Of the sources of xcompose and its built-in plugins, as they are when it is first asked for: 32 digits."""
+    return digest(*sources("xcompose"), *sources(BUILT_IN))
+
+
+def stamp_of(found: Found) -> str:
+    """Of a plugin's version, of the sources of its top-level package, and of what is installed beside it: 32 digits.
+
+    A package that another distribution brings is seen by its version, and an edit of its files is not.
+    """
+    who = (found.distribution, found.version, found.group, found.entry_point, found.module)
+    return digest(*who, *sources(found.module.partition(".")[0]), environment_stamp())
+
+
+@functools.cache
+def environment_stamp() -> str:
+    """Of the names and versions of all installed distributions, and of what they announce: 32 digits."""
+    return digest(*_installed(tuple(sys.path)))
+
+
+def _installed(folders: Iterable[str]) -> Iterator[str]:
+    for folder in folders:
+        try:
+            names = sorted(name for name in os.listdir(folder or ".") if name.endswith(INSTALLED))
+        except OSError:  # a zip file, or a place that is not there
+            names = []
+        for name in names:
+            yield f"{folder}/{name} {_facts(os.path.join(folder or '.', name, 'entry_points.txt'))}"
+
+
+def sources(package: str) -> tuple[str, ...]:
+    """Name, size and time of every source file of a top-level package or module; empty where there is none."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # a finder that fails, or a module without a spec
+        return ()
+    if spec is None:
+        return ()
+    if spec.submodule_search_locations is None:
+        return (_facts(spec.origin or ""),)
+    return tuple(line for folder in spec.submodule_search_locations for line in _below(folder))
+
+
+def _below(folder: str) -> Iterator[str]:
+    for path, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f != "__pycache__")
+        for name in sorted(files):
+            if name.endswith(".py"):
+                yield _facts(str(Path(path, name)))
+
+
+def _facts(file: str) -> str:
+    try:
+        seen = os.stat(file)
+    except OSError:
+        return f"{file} absent"
+    return f"{file} {seen.st_size} {seen.st_mtime_ns}"
