@@ -120,6 +120,7 @@ def option(
     above: float | None = None,
     shares: bool = False,
     note: str = "",
+    renamed_from: tuple[str, ...] = (),
 ) -> Any:
     """Declare one option of an option class.
 
@@ -134,6 +135,8 @@ def option(
         shares: a list of components whose elements may carry a number, `heads(3*a, b)`; the value is then a tuple of
             `(share, component)` pairs.
         note: the sentence that explains the option, where there is no docstring below the field.
+        renamed_from: what it was called before, oldest first; a spec that says so is read with a warning, and
+            `xcompose migrate` rewrites it.
     """
     metadata = {
         "xcompose": dict(
@@ -169,6 +172,8 @@ class OptionSchema:
     at_most: float | None = None
     above: float | None = None
     shares: bool = False
+    renamed_from: tuple[str, ...] = ()
+    """What it was called before, oldest first."""
 
     @property
     def required(self) -> bool:
@@ -191,6 +196,8 @@ class ComponentSchema:
     also: tuple[str, ...] = ()
     """Names other people use for it; for messages only."""
     distribution: str = "xcompose"
+    renamed_from: tuple[str, ...] = ()
+    """What it was called before, oldest first, within its namespace."""
 
     @property
     def full_name(self) -> str:
@@ -252,7 +259,8 @@ def option_schemas(cls: type) -> tuple[OptionSchema, ...]:
     """The options of an option class, inherited ones first.
 
     Raises:
-        TypeError: a field is not declared with `option`, has no type of the spec language, or two fields are main.
+        TypeError: a field is not declared with `option`, has no type of the spec language, two fields are main, or
+            an old name is that of another field.
     """
     hints = typing.get_type_hints(cls, include_extras=True)
     sentences: dict[str, str] = {}
@@ -267,7 +275,17 @@ def option_schemas(cls: type) -> tuple[OptionSchema, ...]:
         found.append(OptionSchema(name=field.name, type=type_of(hints[field.name]), note=note, **facts))
     if len([o for o in found if o.main]) > 1:
         raise TypeError(f"{cls.__name__} marks more than one option as main")
+    _no_name_twice(cls, found)
     return tuple(found)
+
+
+def _no_name_twice(cls: type, found: list[OptionSchema]) -> None:
+    taken: dict[str, str] = {option.name: option.name for option in found}
+    for option in found:
+        for old in option.renamed_from:
+            if old in taken:
+                raise TypeError(f"{cls.__name__}.{option.name} was renamed from '{old}', which is {taken[old]!r} now")
+            taken[old] = option.name
 
 
 Builder = Callable[..., Any]

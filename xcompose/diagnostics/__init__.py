@@ -1,6 +1,7 @@
 """Findings: one immutable record, and the ways to show it."""
 
 from xcompose.diagnostics.model import Diagnostic as Diagnostic
+from xcompose.diagnostics.model import Edit as Edit
 from xcompose.diagnostics.model import Note as Note
 from xcompose.diagnostics.model import PartError as PartError
 from xcompose.diagnostics.model import Severity as Severity

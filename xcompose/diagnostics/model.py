@@ -31,6 +31,14 @@ class Note:
 
 
 @attrs.frozen
+class Edit:
+    """An exact change of a text: what stands at `span` becomes `text`."""
+
+    span: Span
+    text: str
+
+
+@attrs.frozen
 class Diagnostic:
     """One finding about a spec, a plugin or a built model."""
 
@@ -51,6 +59,8 @@ class Diagnostic:
     """parse, schema, compose, build, contracts or numerics."""
     spec: str = ""
     """The spec or variant it is about: chat, digest@long."""
+    edits: tuple[Edit, ...] = ()
+    """What a machine may do to mend it, all of it together; nothing where only a person can choose."""
 
 
 class SpecError(ValueError):

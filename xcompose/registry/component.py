@@ -28,7 +28,7 @@ class Component:
     also: tuple[str, ...] = ()
     """What other people call it; for messages only, never a second name."""
     renamed_from: tuple[str, ...] = ()
-    """What it was called before, oldest first: such a name is read with a warning, and `xcompose migrate` rewrites it."""
+    """What it was called before, oldest first: read with a warning, and rewritten by `xcompose migrate`."""
     namespace: str = ""
     """Set by the loader: empty for built-in components, else the distribution's namespace."""
     distribution: str = "xcompose"
