@@ -18,7 +18,7 @@ from xcompose.compose.tuned import merge, reason
 from xcompose.registry import load
 from xcompose.spec import load as load_spec
 from xcompose.spec import load_text
-from xcompose.verify.runner import _legal
+from xcompose.verify.stages import _legal
 from xcompose.verify.subject import redraw
 
 from .stacks import drawn, installed

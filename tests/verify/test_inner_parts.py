@@ -13,7 +13,8 @@ from xcompose.compose.parts import Source
 from xcompose.registry import load
 from xcompose.verify import alive, causal, deterministic, gradients, padding, saving, spans, work
 from xcompose.verify.facts import Facts
-from xcompose.verify.runner import Checker, subject_of
+from xcompose.verify.runner import Checker
+from xcompose.verify.stages import subject_of
 from xcompose.verify.subject import Subject
 
 SPEC = {

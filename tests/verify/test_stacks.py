@@ -12,7 +12,8 @@ from xcompose.compose.build import plan_model
 from xcompose.spec.resolve import load_text
 from xcompose.verify import alive, causal, decode, padding
 from xcompose.verify.facts import Facts
-from xcompose.verify.runner import Checker, subject_of
+from xcompose.verify.runner import Checker
+from xcompose.verify.stages import subject_of
 from xcompose.verify.subject import Subject
 
 IMAGES = """\

@@ -10,7 +10,8 @@ from xcompose import registry
 from xcompose.compose.build import plan_model
 from xcompose.compose.quantized import Quantized, Scheme
 from xcompose.verify import stored
-from xcompose.verify.runner import Checker, subject_of
+from xcompose.verify.runner import Checker
+from xcompose.verify.stages import subject_of
 from xcompose.verify.subject import Subject
 
 pytest.importorskip("torchao", reason="pip install 'xcompose[quantize]'")

@@ -13,6 +13,12 @@ from xcompose.diagnostics import Diagnostic
 STAGES = ("parse", "schema", "compose", "build", "contracts", "numerics")
 OPTIONAL = ("compile",)
 """Stages that run only when asked for."""
+STATIC = ("parse", "schema")
+"""Stages that import neither torch nor a plugin."""
+MEASURED = ("contracts", "numerics", "compile")
+"""Stages that need a model small enough to be measured."""
+UNMET = "XC061"
+"""An expectation that does not hold."""
 Status = Literal["passed", "failed", "skipped"]
 MARKS = {"passed": "✓", "failed": "✗", "skipped": "–"}
 
