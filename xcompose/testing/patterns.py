@@ -1,0 +1,11 @@
+"""What a pattern owes."""
+
+from __future__ import annotations
+
+from xcompose.testing.contract import BuiltContract
+
+
+class PatternContract(BuiltContract):
+    """Contract tests of patterns."""
+
+    kind = "pattern"
