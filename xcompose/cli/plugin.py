@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from xcompose.cli import plugin_new
 from xcompose.cli.common import Format, FormatOption, console, print_json
 
 EXAMPLE = "Example:  xcompose plugin doctor"
@@ -15,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
+app.command("new", epilog=plugin_new.EXAMPLE)(plugin_new.run)
 
 
 @app.command("list", epilog="Example:  xcompose plugin list --format json")
