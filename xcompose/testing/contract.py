@@ -130,6 +130,12 @@ class Contract:
             self.fails(refused)
         return tuple(found)
 
+    def part(self, expression: str) -> Any:
+        """What an expression builds, for an oracle: the working part, with random weights, in a model of width 16 with
+        2 heads and 13 tokens; of a fixed pattern its options, of an optimizer or a schedule the function."""
+        __tracebackhide__ = True
+        return self.stands(expression)[0].made()[0].part
+
     def _stand(self, expression: str, type_: str) -> Stand:
         __tracebackhide__ = True
         around = Around(self.kind, self.model, self.layer, self.layers, self.spec)
