@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-TEMPLATES = importlib.resources.files(__name__.rpartition(".")[0]) / "templates"
+TEMPLATES = importlib.resources.files(__name__.rpartition(".")[0]) / "file-templates"
 """The files of all packages, with names to fill in."""
 
 
