@@ -1,0 +1,196 @@
+"""Specs as tests of pytest: one for each stage, of a file and of each of its variants."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.diagnostics.render import prepared, text, visible
+from xcompose.verify.results import STAGES, Stage
+
+if TYPE_CHECKING:
+    from xcompose.verify.runner import Checker, Run
+
+CHECKER: pytest.StashKey[Checker] = pytest.StashKey()
+CHOSEN: pytest.StashKey[frozenset[str]] = pytest.StashKey()
+WALK: pytest.StashKey[Walk] = pytest.StashKey()
+
+
+class Wrong(Exception):
+    """A stage failed; what is shown of it is the text of its findings."""
+
+    def __init__(self, findings: tuple[Diagnostic, ...]):
+        super().__init__(text(findings))
+        self.findings = findings
+
+
+def wanted(path: Path, session: pytest.Session) -> bool:
+    """Whether a spec is a test: named on the command line, or by `xcompose_specs`."""
+    if session.isinitpath(path):
+        return True
+    config = session.config
+    root = config.inipath.parent if config.inipath else config.rootpath
+    if not path.is_relative_to(root):
+        return False
+    return any(_matches(path, root, pattern) for pattern in config.getini("xcompose_specs"))
+
+
+def _matches(path: Path, root: Path, pattern: str) -> bool:
+    """Whether a file is the one, lies below the folder, or fits the pattern."""
+    place = Path(os.path.normpath(root / pattern))
+    if path.is_relative_to(place):
+        return True
+    return any(char in pattern for char in "*?[") and path in root.glob(pattern)
+
+
+def last_stage(config: pytest.Config) -> str:
+    """The last stage to run.
+
+    Raises:
+        UsageError: there is no such stage.
+    """
+    stage = config.getoption("xc_stage") or config.getini("xcompose_stage") or STAGES[-1]
+    if stage not in STAGES:
+        raise pytest.UsageError(f"there is no stage '{stage}' of specs: {', '.join(STAGES)}")
+    return stage
+
+
+def seed_of(config: pytest.Config) -> int:
+    """The seed of the random sequences.
+
+    Raises:
+        UsageError: it is no whole number.
+    """
+    given = config.getoption("xc_seed")
+    seed = config.getini("xcompose_seed") or "0" if given is None else str(given)
+    if not seed.isdecimal():
+        raise pytest.UsageError(f"a seed is a whole number, found '{seed}'")
+    return int(seed)
+
+
+class Walk:
+    """One spec on its way through the stages: each runs once, whichever test asks for it first."""
+
+    def __init__(self, of: pytest.Collector, variant: str):
+        self.path, self.variant, self.session = of.path, variant, of.session
+        self._run: Run | None = None
+        self._passed: dict[str, tuple[Stage, tuple[Diagnostic, ...]]] = {}
+
+    @property
+    def reference(self) -> str:
+        """As a command line in this folder names it."""
+        here = Path.cwd()
+        file = self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
+        return f"{file}@{self.variant}" if self.variant else str(file)
+
+    def through(self, name: str) -> tuple[Stage, tuple[Diagnostic, ...]]:
+        """A stage and what it finds; where an earlier one fails, that one."""
+        for each in STAGES[: STAGES.index(name) + 1]:
+            if each not in self._passed:
+                self._step(each)
+            if self._passed[each][0].status == "failed":
+                return self._passed[each]
+        return self._passed[name]
+
+    def _step(self, name: str) -> None:
+        if self._run is None:
+            self._run = checker(self.session).begin(self.reference)
+        known = len(self._run.findings)
+        self._run.through(name)
+        self._passed[name] = self._run.stages[-1], tuple(self._run.findings[known:])
+
+    def forget(self) -> None:
+        """Let models go; the next stage begins anew."""
+        self._run = None
+        self._passed.clear()
+
+
+def checker(session: pytest.Session) -> Checker:
+    """The one of the whole run, which measures nothing twice."""
+    from xcompose.registry import load
+    from xcompose.verify.runner import Checker
+
+    if CHECKER not in session.stash:
+        session.stash[CHECKER] = Checker(load(), seed_of(session.config), STAGES)
+    return session.stash[CHECKER]
+
+
+class SpecFile(pytest.File):
+    """A spec: the stages of the file itself, then its variants."""
+
+    def collect(self) -> Iterator[StageTest | Variant]:
+        """Reads no more than the names of the variants; what is wrong with the file, its stages say."""
+        from xcompose.spec.files import variants_of
+
+        yield from _stages(self, "")
+        try:
+            names = variants_of(self.path)
+        except SpecError:
+            names = ()
+        for name in names:
+            yield Variant.from_parent(self, name=name)
+
+    def teardown(self) -> None:
+        self.stash[WALK].forget()
+
+
+class Variant(pytest.Collector):
+    """The stages of a variant."""
+
+    def collect(self) -> Iterator[StageTest]:
+        yield from _stages(self, self.name)
+
+    def teardown(self) -> None:
+        self.stash[WALK].forget()
+
+
+def _stages(parent: pytest.Collector, variant: str) -> Iterator[StageTest]:
+    for stage in STAGES[: STAGES.index(last_stage(parent.config)) + 1]:
+        yield StageTest.from_parent(parent, name=stage, walk=parent.stash.setdefault(WALK, Walk(parent, variant)))
+
+
+class StageTest(pytest.Item):
+    """One stage of a spec."""
+
+    def __init__(self, *, walk: Walk, **facts: Any):
+        super().__init__(**facts)
+        self.walk = walk
+
+    def runtest(self) -> None:
+        """Fail with what is wrong; skip behind a stage that fails as a test of its own."""
+        stage, findings = self.walk.through(self.name)
+        assert self.parent is not None
+        if stage.status == "failed" and stage.name != self.name and self._runs(f"{self.parent.nodeid}::{stage.name}"):
+            pytest.skip(f"{self.walk.reference}: {stage.name} failed")
+        if stage.status == "failed":
+            raise Wrong(findings)
+        if findings:
+            self.add_report_section("call", "findings", text(findings))
+        if stage.status == "skipped":
+            pytest.skip(f"{self.walk.reference}: {stage.remark}")
+
+    def _runs(self, nodeid: str) -> bool:
+        stash = self.session.stash
+        if CHOSEN not in stash:
+            stash[CHOSEN] = frozenset(item.nodeid for item in self.session.items)
+        return nodeid in stash[CHOSEN]
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The located findings, without a traceback: nothing is wrong in Python."""
+        if not isinstance(excinfo.value, Wrong):
+            return excinfo.getrepr(style="short", tbfilter=lambda info: info.traceback.cut(path=Path(__file__)))
+        shown: Any = excinfo.getrepr(style="value")
+        errors = [f for f in prepared(excinfo.value.findings) if f.severity == "error"]
+        first, crash = errors[0], shown.reprcrash
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        crash.path, crash.lineno = (first.span.file, first.span.line) if first.span else (str(self.path), 1)
+        crash.message = f"{first.code}: {visible(first.message)}{more}"
+        return shown
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        return self.path, None, f"{self.walk.reference}: {self.name}"
