@@ -141,7 +141,7 @@ def option(
     metadata = {
         "xcompose": dict(
             default=default, main=main, inherited=inherited, layer=layer, at_least=at_least, at_most=at_most,
-            above=above, shares=shares, note=note,
+            above=above, shares=shares, note=note, renamed_from=tuple(renamed_from),
         )
     }  # fmt: skip
     return attrs.field(default=attrs.NOTHING if default is REQUIRED else default, metadata=metadata, kw_only=True)
@@ -284,7 +284,9 @@ def _no_name_twice(cls: type, found: list[OptionSchema]) -> None:
     for option in found:
         for old in option.renamed_from:
             if old in taken:
-                raise TypeError(f"{cls.__name__}.{option.name} was renamed from '{old}', which is {taken[old]!r} now")
+                raise TypeError(
+                    f"{cls.__name__}.{option.name} was renamed from '{old}', which is a name of '{taken[old]}'"
+                )
             taken[old] = option.name
 
 

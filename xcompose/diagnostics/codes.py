@@ -338,6 +338,21 @@ _TABLE = (
         "weights that do not fit the model",
         "A file of weights has other names or shapes than the model; nothing was loaded.",
     ),
+    # specs that outlive a version
+    Code(
+        "XC043",
+        "an old name",
+        "An option or a component has another name now. The spec is read as if the new one were written; "
+        "`xcompose migrate` writes it, and leaves comments and layout as they are.",
+    ),
+    Code(
+        "XC044",
+        "a frozen spec does not mean what it meant",
+        "A frozen spec says what it meant: which components of which versions, and what they built. Something of it "
+        "is different now: the text was edited, a component has an option that was not there, or comes from elsewhere, "
+        "or the tensors of the model have other names or shapes. Freeze it again from its source, or install what it "
+        "was frozen with.",
+    ),
     # plugins
     Code(
         "XC050",
@@ -371,6 +386,35 @@ _TABLE = (
         "The model does not keep what its own `expect` promises. The label says what was found instead.",
         bad=("xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 4}\nexpect: {time: O(n)}\n"),
         mend=("xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 4}\nexpect: {time: O(n^2)}\n"),
+    ),
+    # certificates of definitions, joins and copies
+    Code(
+        "XC062",
+        "an answer that is not its definition",
+        "Attention by tiles, sorted rows or sums in chunks gave something else than one dense matrix of weights, made "
+        "from the predicates and scores of its parts.",
+    ),
+    Code(
+        "XC063",
+        "a gradient through what is still",
+        "A memory says that no gradient flows through its slots to the rows that they are made of, and one does.",
+    ),
+    Code(
+        "XC064",
+        "a stream that is dropped",
+        "Behind a residual the stream does not depend on the stream before it, or not on what a sub-layer answered.",
+    ),
+    Code(
+        "XC065",
+        "sequences that know of each other",
+        "The answer to a sequence depends on what else is in the batch, on a request that was answered meanwhile, or on "
+        "the place of a sequence in the state.",
+    ),
+    Code(
+        "XC066",
+        "replicas that differ",
+        "Two processes that train one model, with equal weights and gradients, answer differently or drift apart; or a "
+        "copy of the model does not answer as the model.",
     ),
     Code(
         "XC068",

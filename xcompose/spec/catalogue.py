@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 
@@ -32,6 +32,8 @@ class Found:
     """Canonical: `window`, `acme/nystrom`, `acme/nystrom@2`."""
     short: bool = False
     """Named without its namespace, which works only while that is unique."""
+    renamed: bool = False
+    """Named by an old name."""
 
 
 @attrs.frozen
@@ -95,15 +97,28 @@ class Catalogue:
         names = self._by_kind[kind]
         if wanted in names:
             return Found(names[wanted], wanted)
-        if "/" in wanted:
+        space = wanted.partition("/")[0] if "/" in wanted else ""
+        now = self._renamed(kind, wanted, lambda schema: schema.namespace == space)
+        if len(now) == 1:
+            return Found(names[now[0]], now[0], renamed=True)
+        if space:
             return self._missing(kind, name)
         full = sorted(n for n in names if "/" in n and n.partition("/")[2] == wanted)
+        full = full or self._renamed(kind, wanted, lambda schema: True)
         if len(full) == 1:
-            return Found(names[full[0]], full[0], short=True)
+            return Found(names[full[0]], full[0], short=True, renamed=full[0].partition("/")[2] != wanted)
         if full:
             fixes = tuple(f"write '{n}'" for n in full)
             return Missing(f"{kind} '{name}' could be any of {len(full)} components", "say whose", fixes)
         return self._missing(kind, name)
+
+    def _renamed(self, kind: str, old: str, where: Callable[[ComponentSchema], bool]) -> list[str]:
+        """The canonical names of what was called `old`, sorted."""
+        bare, _, version = old.rpartition("/")[2].partition("@")
+        return sorted(
+            name for name, schema in self._by_kind[kind].items()
+            if bare in schema.renamed_from and str(schema.version) == (version or "1") and where(schema)
+        )  # fmt: skip
 
     def _missing(self, kind: str, name: str) -> Missing:
         message = f"no {kind} is called '{name}'"

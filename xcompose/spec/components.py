@@ -11,7 +11,7 @@ import attrs
 from xcompose.diagnostics import Note, Span
 from xcompose.diagnostics.suggest import suggest
 from xcompose.schema import ComponentSchema, OptionSchema, ValueType
-from xcompose.spec import tree
+from xcompose.spec import renames, tree
 from xcompose.spec.catalogue import Found
 from xcompose.spec.expression import unparse
 from xcompose.spec.findings import BROKEN
@@ -118,6 +118,8 @@ def reduce(resolver: Resolver, place: Place, stack: Stack) -> Reduced | None:
     if named.name == "none" and place.type.optional and resolver.catalogue.get(place.type.kind, "none") is None:
         return None
     schema, name = _look_up(resolver, place, named)
+    overlays = renames.modern_all(resolver, place, overlays, schema.options, name)
+    base = attrs.evolve(base, given=renames.modern(resolver, place, base.given, schema.options, name))
     options = {option.name: lookups(overlays, option.name) for option in schema.options}
     for option, given in _bind(resolver, place, schema, base.given).items():
         options[option] = options[option] + given
@@ -201,11 +203,14 @@ def _look_up(resolver: Resolver, place: Place, named: _Type) -> tuple[ComponentS
         if dash and all(resolver.catalogue.get("pattern", name) for name in (first, second)):
             label, fixes = "`-` between letters belongs to the name", (f"write {first} - {second}",)
         resolver.findings.refuse("XC013", found.message, named.span, label, fixes=fixes, path=place.path)
-    if found.short:
+    if found.renamed:
+        what = f"the {kind} '{named.name}'"
+        renames.report(resolver, place, named.given.source, named.name, found.name, named.span, what)
+    elif found.short:
         resolver.findings.report(
             "XC019", f"'{named.name}' is short for '{found.name}'", named.span,
             "it stops working when a second plugin has that name", severity="warning", path=place.path,
-            fixes=(f"write '{found.name}'",),
+            fixes=(f"write '{found.name}'",), edits=renames.edits(named.given.source, named.span, found.name),
         )  # fmt: skip
     return found.schema, found.name
 
@@ -269,6 +274,7 @@ def _main(resolver: Resolver, place: Place, schema: ComponentSchema, span: Span)
 def _arguments(
     resolver: Resolver, place: Place, schema: ComponentSchema, call: tree.Call, given: Given
 ) -> dict[str, Stack]:
+    call = renames.modern_arguments(resolver, place, call, given, schema.options)
     unnamed = [a for a in call.arguments if a.option is None]
     found: dict[str, Stack] = {}
     if unnamed:

@@ -9,7 +9,7 @@ import attrs
 from xcompose.diagnostics import Span
 from xcompose.diagnostics.suggest import suggest
 from xcompose.schema import OptionSchema, ValueType
-from xcompose.spec import tree
+from xcompose.spec import renames, tree
 from xcompose.spec.components import report_unknown
 from xcompose.spec.findings import BROKEN, Refused
 from xcompose.spec.merge import Given, Stack, entries, heads, is_list_patch, lookup, lookups
@@ -218,6 +218,7 @@ def _no_layer(resolver: Resolver, place: Place, given: Given) -> NoReturn:
 
 def _changed(resolver: Resolver, place: Place, item: _Item, scope: Scope) -> _Item:
     """An item with what the mappings above it say."""
+    item = attrs.evolve(item, changes=_modern(resolver, place, item.changes, scope))
     group = lookups(item.changes, "layers") + item.group
     known = GROUP_KEYS if group else (*ITEM_KEYS, *scope.layer_options())
     for given in item.changes:
@@ -236,6 +237,10 @@ def _changed(resolver: Resolver, place: Place, item: _Item, scope: Scope) -> _It
             raise Refused
     use = next(iter(lookups(item.changes, "use")), item.use)
     return attrs.evolve(item, count=count, group=group, use=use)
+
+
+def _modern(resolver: Resolver, place: Place, changes: Stack, scope: Scope) -> Stack:
+    return renames.modern_all(resolver, place, changes, scope.layer_options().values(), "")
 
 
 def _layer(resolver: Resolver, place: Place, item: _Item, scope: Scope) -> Any:
@@ -302,6 +307,7 @@ def _block(resolver: Resolver, scope: Scope, name: str) -> _Item:
         else:
             _no_layer(resolver, place, given.holds(value))
         break
+    changes = _modern(resolver, place, changes, scope)
     known = ["use", *scope.layer_options()]
     for given in changes:
         for key, value in entries(given):

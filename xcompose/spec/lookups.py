@@ -9,11 +9,11 @@ import attrs
 from xcompose.diagnostics import Diagnostic, Span, SpecError
 from xcompose.diagnostics.suggest import suggest
 from xcompose.schema import ValueType
-from xcompose.spec import tree
+from xcompose.spec import renames, tree
 from xcompose.spec.findings import BROKEN, Refused
 from xcompose.spec.merge import Fixed, Given, Stack, heads, lookups, until_null
 from xcompose.spec.paths import Here, Nowhere, step, walk
-from xcompose.spec.references import CHAIN, evaluate
+from xcompose.spec.references import CHAIN, evaluate, part, places
 from xcompose.spec.resolver import shape
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def follow(resolver: Resolver, reference: tree.Reference, given: Given, place: P
     Raises:
         Refused: it points nowhere, in a circle, or at something that is wrong itself.
     """
-    looked = _Looked(resolver, given, place)
+    looked = _Looked(resolver, given, place, reference)
     try:
         found = evaluate(reference, looked, (), place.path)
     except SpecError as error:
@@ -68,8 +68,8 @@ class Whole:
 class _Looked:
     """Looks names up for one reference, and keeps what it found."""
 
-    def __init__(self, resolver: Resolver, given: Given, place: Place):
-        self.resolver, self.given, self.place = resolver, given, place
+    def __init__(self, resolver: Resolver, given: Given, place: Place, reference: tree.Reference):
+        self.resolver, self.given, self.place, self.reference = resolver, given, place, reference
         self.names: list[str] = []
         self.stacks: dict[int, tuple[Any, Stack]] = {}
 
@@ -110,11 +110,17 @@ class _Looked:
         head, _, rest = name.partition(".")
         below = rest.split(".") if rest else []
         let = self.resolver.sections.get("let", [])
+        renamed: dict[int, str] = {}
         if head in self.given.names:
             return step(self.resolver, Here(None, [self.given.names[head]]), below)
         if head in heads(let):
             return step(self.resolver, Here(None, lookups(let, head)), below)
-        return walk(self.resolver, name.split("."))
+        here = walk(self.resolver, name.split("."), renamed)
+        if renamed and self.reference.inner is not None:
+            for start, end in places(self.reference, name):
+                path = part(self.reference.inner, start, end)
+                renames.segment(self.resolver, self.place, self.given.source, path, renamed)
+        return here
 
     def _value(self, name: str, here: Here) -> Any:
         resolver = self.resolver

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import attrs
 
-from xcompose.schema import ValueType
-from xcompose.spec import components, layers, lists, tree
+from xcompose.schema import OptionSchema, ValueType
+from xcompose.spec import components, layers, lists, renames, tree
 from xcompose.spec.merge import Stack, lookups
 from xcompose.spec.resolver import Place
 from xcompose.spec.scopes import Scope, model_scope
@@ -32,8 +33,8 @@ class Here:
     """The model, section or layer whose key it is."""
 
 
-def walk(resolver: Resolver, names: list[str]) -> Here:
-    """The place that a path from the root leads to.
+def walk(resolver: Resolver, names: list[str], renamed: dict[int, str] | None = None) -> Here:
+    """The place that a path from the root leads to; new names for old ones go into `renamed`, by position.
 
     Raises:
         Nowhere: there is no such place.
@@ -46,19 +47,36 @@ def walk(resolver: Resolver, names: list[str]) -> Here:
     if head == "model":
         if not stack:
             raise Nowhere
-        return step(resolver, Here(None, stack, model_scope(resolver)), below)
+        return step(resolver, Here(None, stack, model_scope(resolver)), below, renamed)
     if head not in SECTIONS:
         raise Nowhere
     span = stack[0].span if stack else resolver.origin
     place = Place(head, SECTIONS[head], span, default={} if SECTIONS[head].name == "record" else None)
-    return step(resolver, Here(place, stack), below)
+    return step(resolver, Here(place, stack), below, renamed)
 
 
-def step(resolver: Resolver, here: Here, names: list[str]) -> Here:
-    """Further along a path."""
-    for name in names:
-        here = _one(resolver, here, name)
+def step(resolver: Resolver, here: Here, names: list[str], renamed: dict[int, str] | None = None) -> Here:
+    """Further along a path, whose first name is behind."""
+    for number, name in enumerate(names, start=1):
+        try:
+            here = _one(resolver, here, name)
+        except Nowhere:
+            new = renames.new_names(_options(resolver, here)).get(name)
+            if new is None or renamed is None:
+                raise
+            renamed[number] = new
+            here = _one(resolver, here, new)
     return here
+
+
+def _options(resolver: Resolver, here: Here) -> Iterable[OptionSchema]:
+    """What may stand below a place."""
+    if here.scope is not None:
+        return here.scope.options.values()
+    if here.place is not None and here.place.type.name == "component":
+        reduced = components.reduce(resolver, here.place, here.stack)
+        return reduced.schema.options if reduced is not None else ()
+    return here.place.type.fields if here.place is not None else ()
 
 
 def _one(resolver: Resolver, here: Here, name: str) -> Here:
@@ -91,6 +109,7 @@ def _one(resolver: Resolver, here: Here, name: str) -> Here:
             field = next((f for f in place.type.fields if f.name == name), None)
             if field is None:
                 raise Nowhere
+            stack = renames.modern_all(resolver, place, stack, place.type.fields, place.name)
             return Here(place.below(name, field.type, default=field.default, option=field), lookups(stack, name))
     raise Nowhere
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xcompose.diagnostics import Diagnostic, Span
 from xcompose.schema import REQUIRED, OptionSchema
-from xcompose.spec import components, files, layers, lists, tree
+from xcompose.spec import components, files, layers, lists, renames, tree
 from xcompose.spec.findings import BROKEN, Refused
 from xcompose.spec.merge import Fixed, Given, Stack, entries, heads, lookups, until_null
 from xcompose.spec.model import Record
@@ -158,6 +158,7 @@ def record(resolver: Resolver, place: Place, stack: Stack) -> Any:
     found += mappings(resolver, place, resolver.default(place)) if isinstance(place.default, dict) else []
     fields = {field.name: field for field in place.type.fields}
     owner = place.owner if place.name.isdigit() else place.name
+    found = renames.modern_all(resolver, place, found, place.type.fields, owner)
     unknown(resolver, place, found, fields, owner)
     values, spans, span = {}, {}, found[0].span if found else None
     for name, field in fields.items():

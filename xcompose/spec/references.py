@@ -106,6 +106,17 @@ def paths(reference: Reference) -> tuple[str, ...]:
     return walk(parse(reference))
 
 
+def places(reference: Reference, path: str) -> list[tuple[int, int]]:
+    """Where a reference reads a path: pieces of its source."""
+
+    def walk(node: Sum) -> list[tuple[int, int]]:
+        if isinstance(node, Arithmetic):
+            return walk(node.left) + walk(node.right)
+        return [(node.start, node.end)] if isinstance(node, Path) and node.text == path else []
+
+    return walk(parse(reference))
+
+
 def evaluate(reference: Reference, lookup: Lookup, candidates: Iterable[str] = (), path: str = "") -> Any:
     """The value of a reference: what a lone path stands for, or a whole number.
 

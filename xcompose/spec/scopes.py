@@ -11,7 +11,7 @@ import attrs
 
 from xcompose.diagnostics import Note, Span
 from xcompose.schema import Blocks, Layers, Length, OptionSchema, ValueType, type_of
-from xcompose.spec import components
+from xcompose.spec import components, renames
 from xcompose.spec.findings import BROKEN, Refused
 from xcompose.spec.merge import Stack, heads, lookups, until_null
 from xcompose.spec.model import Node, Section
@@ -152,6 +152,7 @@ class Scope:
         given = mappings(self.resolver, place, self.stack(name))
         own = {option.name: self.options.get(option.name, option) for option in SECTION_OPTIONS}
         options = {**own, **self.layer_options()}
+        given = renames.modern_all(self.resolver, place, given, options.values(), name)
         unknown(self.resolver, place, given, options, name)
         stacks = {key: lookups(given, key) + (self.stack(key) if key != "layers" else []) for key in options}
         span = given[0].key or given[0].span if given else self.span
