@@ -17,6 +17,7 @@ from xcompose.diagnostics.suggest import suggest
 from xcompose.spec import tree, yaml
 from xcompose.spec.findings import Findings, Refused
 from xcompose.spec.merge import TOP, Given, Source, Stack, entries, is_null, lookup, until_null
+from xcompose.spec.reading import look
 from xcompose.spec.settings import INHERITED, KEYS, VARIED
 from xcompose.spec.yaml import SUFFIX
 
@@ -327,6 +328,7 @@ def named(resolver: Resolver, text: str, given: Given) -> SpecName:
     """The path of a spec that an option names, with its variants."""
     name, variants = split(text)
     place, _, _ = find(name, given.span, given.source.folder, resolver.document, resolver.findings)
+    look(place)
     return SpecName("@".join([str(place), "+".join(variants)] if variants else [str(place)]))
 
 

@@ -6,6 +6,7 @@ value is guessed from its look.
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from pathlib import Path
@@ -19,11 +20,13 @@ from xcompose.spec import tree
 from xcompose.spec.events import Builder, Stop
 from xcompose.spec.mending import Mender
 from xcompose.spec.places import Lines, places_of
+from xcompose.spec.reading import BYTES, beginning, note
 
 SUFFIX = ".xc.yaml"
-BYTES = 1 << 20
 TRIES = 20
 TRIED_CHARACTERS = 2_000_000
+KEPT = 8
+"""Trees of so many texts are kept: a file is read once for each of its variants, and so are the files it extends."""
 
 
 @attrs.frozen
@@ -57,6 +60,11 @@ def read(text: bytes | str, file: str) -> Parsed:
     except Stop as stop:
         return Parsed(None, (stop.diagnostic,))
     SOURCES.register(file, content)
+    return _parsed(content, file)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _parsed(content: str, file: str) -> Parsed:
     mender = Mender(content, file)
     for _ in range(max(1, min(TRIES, TRIED_CHARACTERS // (len(content) + 1)))):
         builder = Builder(mender.text, file)
@@ -99,13 +107,14 @@ def file_bytes(path: str | os.PathLike[str], name: str | None = None) -> bytes:
         if not stat.S_ISREG(mode):
             what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
             raise SpecError(_unreadable(f"expected a file, found {what}: {shown}"))
-        with place.open("rb") as stream:
-            return stream.read(BYTES + 1)
+        content = beginning(place)
     except FileNotFoundError:
         raise SpecError(_missing(place, shown)) from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SpecError(_unreadable(f"cannot read {shown}: {reason}")) from None
+    note(place, content)
+    return content
 
 
 def parse_override(text: str, number: int) -> tree.Entry:
