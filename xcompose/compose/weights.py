@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from xcompose.compose.room import readable
 from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.registry import load as load_registry
 from xcompose.spec import freeze, load_text
+from xcompose.writing import replaced
 
 Chosen = Callable[[str], bool]
 
@@ -143,36 +143,11 @@ def written_whole(target: Path) -> Iterator[Path]:
     Raises:
         SpecError: XC089, the file cannot be written.
     """
-    temporary: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        _flush(temporary)
-        temporary.chmod(0o666 & ~_mask())
-        os.replace(temporary, target)
-        _flush(target.parent)
+        with replaced(target) as temporary:
+            yield temporary
     except (OSError, safetensors.SafetensorError) as error:
         raise _unwritable(target, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _mask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _origin(model: nn.Module) -> dict[str, str]:
