@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from xcompose import registry
+from xcompose.spec.catalogue import canonical
 
 ROOT = Path(__file__).parent.parent
 CORE = sorted((ROOT / "xcompose").rglob("*.py"))
@@ -49,7 +50,7 @@ def components_of(path: Path):
     module = "xcompose_plugins." + ".".join(path.relative_to(ROOT / "plugins").with_suffix("").parts)
     found = [p for p in registry.load().plugins if p.found.module == module]
     assert found, f"{module} was not found by scanning"
-    return found[0].components
+    return [registry.load().component(schema.kind, canonical(schema)) for schema in found[0].schemas]
 
 
 @pytest.mark.parametrize("path", CORE, ids=named)

@@ -87,7 +87,7 @@ def test_a_broken_plugin_is_named_and_left_out(plugin, request, source, error):
 
     assert registry.plugins[0].error == error
     assert [c.full_name for c in registry.components()] == ["acme/near"]
-    assert registry.problems[0].message == f"plugin '{name}' is not loaded: {error}"
+    assert registry.problems[0].message == f"plugin '{name}' of acme-patterns 0.1 is not loaded: {error}"
 
 
 def test_a_hook_with_a_wrong_argument_is_named(plugin):

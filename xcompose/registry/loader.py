@@ -1,10 +1,12 @@
-"""Find plugins and load each one by itself, so that a broken one costs a finding and never the program."""
+"""Load each plugin by itself, so that a broken one costs a finding and never the program."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
-import re
+import io
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -14,26 +16,53 @@ import pluggy
 
 from xcompose import hookspecs
 from xcompose.registry.component import Component
-from xcompose.registry.discovery import Found
+from xcompose.registry.contract import PluginFault, checked, listed
+from xcompose.registry.discovery import API_VERSION, GROUP, Found, version_of
+from xcompose.registry.fault import missing, where
+from xcompose.schema import ComponentSchema
 
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+PRINTED = 2000
+"""So many characters are kept of what a plugin prints."""
+
+
+@attrs.frozen
+class Plugin:
+    """What is known of a plugin that was loaded, in this run or an earlier one: plain data."""
+
+    found: Found
+    schemas: tuple[ComponentSchema, ...] = ()
+    spec_packages: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()
+    error: str = ""
+    """Why it is not in use; empty when it is."""
+    code: str = ""
+    """The code of that error."""
+    fix: str = ""
+    """What would mend it, where that is known."""
+    where: str = ""
+    """The place inside the plugin where it failed, `FILE:LINE`, where there is one."""
+    seconds: float = 0.0
+    """What its import and registration took, without the import of torch."""
+    printed: str = ""
+    """What it wrote to standard output meanwhile, which nobody saw."""
+
+    @property
+    def title(self) -> str:
+        """Its name and whose it is: 'nystrom' of acme-mixers 0.3.1."""
+        return f"'{self.found.title}' of {self.found.distribution} {self.found.version}"
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong with it, in one line."""
+        return f"plugin {self.title} {'' if self.code == 'XC054' else 'is not loaded: '}{self.error}"
 
 
 @attrs.frozen
 class Loaded:
-    """What became of a plugin."""
+    """A plugin, and the components it gave; none if it failed."""
 
-    found: Found
+    plugin: Plugin
     components: tuple[Component, ...] = ()
-    spec_packages: tuple[str, ...] = ()
-    error: str = ""
-    """Why it is not in use; empty when it is."""
-    seconds: float = 0.0
-    hooks: tuple[str, ...] = ()
-
-
-class PluginFault(Exception):
-    """A plugin breaks the contract; the text says how and what to do."""
 
 
 class Loader:
@@ -45,61 +74,93 @@ class Loader:
 
     def load(self, found: Found) -> Loaded:
         """Import, register and ask one plugin. Whatever it raises, sys.exit included, becomes its `error`."""
-        begin = time.perf_counter()
+        if found.group != GROUP:
+            return Loaded(_refused(found))
+        for module in ("torch", "einops", "xcompose.api"):  # which all may import: their time is not the plugin's
+            importlib.import_module(module)
+        begin, printed = time.perf_counter(), io.StringIO()
+        components: tuple[Component, ...] = ()
+        facts: dict[str, Any] = {}
         try:
-            module = importlib.import_module(found.module)
-            components, packages, hooks = self._register(module, found)
+            with contextlib.redirect_stdout(printed):
+                module = importlib.import_module(found.module)
+                components, packages, hooks = self._register(module, found)
+            facts = {"schemas": tuple(c.schema for c in components), "spec_packages": packages, "hooks": hooks}
         except KeyboardInterrupt:
             raise
         except PluginFault as fault:
-            return Loaded(found, error=str(fault), seconds=time.perf_counter() - begin)
+            facts = {"error": str(fault), "code": fault.code}
         except BaseException as error:  # a plugin may raise anything, SystemExit too, and must not end the program
-            text = f"{type(error).__name__}: {error}".strip().rstrip(":")
-            return Loaded(found, error=text, seconds=time.perf_counter() - begin)
-        return Loaded(found, components, packages, seconds=time.perf_counter() - begin, hooks=hooks)
+            text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+            facts = {"error": text, "code": "XC050", "where": where(error, found), "fix": missing(error, found)}
+        said = printed.getvalue()[:PRINTED]
+        return Loaded(Plugin(found, seconds=time.perf_counter() - begin, printed=said, **facts), components)
 
     def _register(self, module: Any, found: Found) -> tuple[tuple[Component, ...], tuple[str, ...], tuple[str, ...]]:
+        if self.manager.get_plugin(found.module) is not None:
+            raise PluginFault(f"another plugin announces its module '{found.module}', too", code="XC051")
+        _refuse_unmarked(module)
         try:
             self.manager.register(module, name=found.module)
-            self._refuse_unknown_hooks(module)
+            _refuse_unknown_hooks(module)
         except (pluggy.PluginValidationError, PluginFault) as error:
             # pluggy leaves a plugin half registered when its hook does not fit the contract
             if self.manager.get_plugin(found.module) is not None:
                 self.manager.unregister(name=found.module)
-            raise PluginFault(_first_line(str(error))) from error
+            raise PluginFault(_first_lines(str(error)), code="XC052") from error
         hooks = tuple(caller.name for caller in self.manager.get_hookcallers(module) or ())
-        components = tuple(self._check(c, found) for c in self._call(module, "components"))
-        packages = tuple(str(p) for p in self._call(module, "specs"))
-        return components, packages, hooks
+        components = checked(self._call(module, "components", hooks), found)
+        packages = self._call(module, "specs", hooks)
+        wrong = next((p for p in packages if not isinstance(p, str)), None)
+        if wrong is not None:
+            raise PluginFault(f"specs() must return names of packages, found {type(wrong).__name__}")
+        return components, tuple(packages), hooks
 
-    def _call(self, module: Any, hook: str) -> Iterable[Any]:
+    def _call(self, module: Any, hook: str, hooks: Iterable[str]) -> list[Any]:
         """Ask this plugin alone: one that raises must not take the answers of the others with it."""
+        if hook not in hooks:
+            return []
         others = [p for p in self.manager.get_plugins() if p is not module]
-        answers = self.manager.subset_hook_caller(hook, remove_plugins=others)()
-        return [item for answer in answers for item in answer]
-
-    def _refuse_unknown_hooks(self, module: Any) -> None:
-        known = [name for name in vars(hookspecs) if hasattr(getattr(hookspecs, name), hookspecs.PROJECT + "_spec")]
-        for name in dir(module):
-            marked = getattr(getattr(module, name, None), hookspecs.PROJECT + "_impl", None)
-            if marked is not None and name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-                mend = f"did you mean '{near[0]}'?" if near else f"the hooks are {', '.join(known)}"
-                raise PluginFault(f"there is no hook '{name}'; {mend}")
-
-    def _check(self, component: Any, found: Found) -> Component:
-        if not isinstance(component, Component):
-            raise PluginFault(f"components() must return Component objects, found {type(component).__name__}")
-        if not _NAME.fullmatch(component.name):
-            raise PluginFault(f"'{component.name}' is no name of a component: lower-case words joined by dashes")
-        component = attrs.evolve(component, namespace=found.namespace, distribution=found.distribution)
-        try:
-            _ = component.schema
-        except TypeError as error:
-            raise PluginFault(f"the options of {component.kind} '{component.name}' are wrong: {error}") from error
-        return component
+        return listed(hook, self.manager.subset_hook_caller(hook, remove_plugins=others)())
 
 
-def _first_line(text: str) -> str:
+def _refused(found: Found) -> Plugin:
+    version = version_of(found.group)
+    here = f"this xcompose has API {API_VERSION}"
+    if version is None:
+        error = f"is announced in the entry-point group '{found.group}', which says no API version; {here}"
+        return Plugin(found, error=error, code="XC054", fix=f"announce it in the group '{GROUP}'")
+    side = "xcompose" if version > API_VERSION else found.distribution
+    error = f"is written for API {version}; {here}"
+    return Plugin(found, error=error, code="XC054", fix=f"pip install --upgrade {side}")
+
+
+def _known_hooks() -> list[str]:
+    return [name for name in vars(hookspecs) if hasattr(getattr(hookspecs, name), hookspecs.PROJECT + "_spec")]
+
+
+def _refuse_unknown_hooks(module: Any) -> None:
+    known = _known_hooks()
+    for name, value in vars(module).items():
+        if getattr(value, hookspecs.PROJECT + "_impl", None) is not None and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            mend = f"did you mean '{near[0]}'?" if near else f"the hooks are {', '.join(known)}"
+            raise PluginFault(f"there is no hook '{name}'; {mend}")
+
+
+def _refuse_unmarked(module: Any) -> None:
+    for name in _known_hooks():
+        value = vars(module).get(name)
+        own = getattr(value, "__module__", None) == module.__name__
+        if own and callable(value) and getattr(value, hookspecs.PROJECT + "_impl", None) is None:
+            raise PluginFault(f"{name}() is not marked with @hookimpl, so it would never be called", code="XC052")
+
+
+def _first_lines(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:3])
+
+
+def imported(found: Found) -> bool:
+    """Whether the plugin's module is imported in this process."""
+    return found.module in sys.modules

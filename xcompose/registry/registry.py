@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from xcompose.diagnostics import Diagnostic
+from xcompose.registry import discovery, kept
 from xcompose.registry.component import Component
-from xcompose.registry.discovery import Found, built_in, third_party
-from xcompose.registry.loader import Loaded, Loader
+from xcompose.registry.discovery import Found
+from xcompose.registry.loader import Loaded, Loader, Plugin
+from xcompose.registry.problems import absences, problems
+from xcompose.registry.shelf import Key, Shelf
+from xcompose.spec.catalogue import canonical
 
 if TYPE_CHECKING:
     from xcompose.spec.catalogue import Catalogue
-
-Key = tuple[str, str]
-"""Kind and full name."""
 
 
 @attrs.define(slots=False)
 class Registry:
     """Components by kind and name. Make one with `load()`; tests make their own from a few components."""
 
-    by_name: dict[Key, Component]
-    plugins: tuple[Loaded, ...] = ()
+    by_name: Mapping[Key, Component] = attrs.field(converter=Shelf.of)
+    """Taking one may import its plugin; its names, and `catalogue`, import nothing."""
+    plugins: tuple[Plugin, ...] = ()
     absent: dict[Key, str] = attrs.field(factory=dict)
     """Names that cannot be used although something offers them, with the reason."""
 
@@ -37,85 +39,91 @@ class Registry:
 
     @classmethod
     def from_found(cls, found: Iterable[Found]) -> Registry:
-        """Load these plugins, each kept apart from the others."""
+        """Load these plugins now, each kept apart from the others; nothing that was kept is read."""
         loader = Loader()
-        loaded = tuple(loader.load(one) for one in found)
-        offers: dict[Key, list[Component]] = defaultdict(list)
-        for plugin in loaded:
-            for component in plugin.components:
-                offers[component.kind, component.full_name].append(component)
+        return cls._of_loaded(loader, [loader.load(one) for one in found])
+
+    @classmethod
+    def _of_loaded(cls, loader: Loader, known: Iterable[Loaded]) -> Registry:
+        """From plugins of which some gave their components, and of others only the schemas are known."""
+        known = list(known)
+        offers: dict[Key, list[Plugin]] = defaultdict(list)
+        schemas, live = {}, {}
+        for one in known:
+            for schema in one.plugin.schemas:
+                offers[schema.kind, canonical(schema)].append(one.plugin)
+                schemas[schema.kind, canonical(schema)] = schema
+            live |= {(c.kind, c.full_name): c for c in one.components}
         absent = {key: _clash(key, many) for key, many in offers.items() if len(many) > 1}
-        working = {key: many[0] for key, many in offers.items() if key not in absent}
-        return cls(working, loaded, absent)
+        there = {key: component for key, component in live.items() if key not in absent}
+        waiting = {k: (offers[k][0], s) for k, s in schemas.items() if k not in absent and k not in there}
+        shelf = Shelf(there, waiting, lambda plugin: loader.load(plugin.found))
+        return cls(shelf, tuple(one.plugin for one in known), absent)
 
     def component(self, kind: str, name: str) -> Component:
-        """The component of that kind and full name.
+        """The component of that kind and full name; its plugin is imported now if it was not yet.
 
         Raises:
             KeyError: there is none; the spec language has refused such a name before it comes here.
+            SpecError: its plugin fails now, or offers something else than when it was last looked at.
         """
         return self.by_name[kind, name]
 
     def components(self, kind: str | None = None) -> tuple[Component, ...]:
-        """All of them, or those of one kind, by name."""
-        return tuple(c for key, c in sorted(self.by_name.items()) if kind in (None, c.kind))
+        """All of them, or those of one kind, by name; imports their plugins."""
+        return tuple(self.by_name[key] for key in self.by_name if kind in (None, key[0]))
 
     def component_of(self, part: Any) -> Component:
         """The component whose options object this is."""
-        return self._by_options[type(part)]
+        return self._shelf.with_options(type(part))
 
-    @functools.cached_property
-    def _by_options(self) -> dict[type, Component]:
-        return {c.options: c for c in self.by_name.values()}
+    @property
+    def _shelf(self) -> Shelf:
+        return Shelf.of(self.by_name)
 
     @functools.cached_property
     def catalogue(self) -> Catalogue:
-        """What the spec language knows of all this: plain data."""
-        from xcompose.spec.catalogue import Absence, Catalogue
+        """What the spec language knows of all this: plain data, for which no plugin is imported that is kept."""
+        from xcompose.spec.catalogue import Catalogue
 
-        clashes = [
-            Absence(reason, names=frozenset([key]), fix="uninstall one of them") for key, reason in self.absent.items()
-        ]
-        broken = [
-            Absence(f"plugin '{_title(p.found)}' is not loaded: {p.error}", namespace=p.found.namespace)
-            for p in self.plugins
-            if p.error and p.found.namespace
-        ]
-        return Catalogue([c.schema for c in self.components()], absent=[*clashes, *broken])
+        return Catalogue(self._shelf.schemas(), absent=absences(self.plugins, self.absent))
 
     @functools.cached_property
     def problems(self) -> tuple[Diagnostic, ...]:
         """One warning for each plugin that is not in use, one error for each name that two distributions claim."""
-        broken = [
-            Diagnostic(
-                code="XC050", severity="warning", message=f"plugin '{_title(p.found)}' is not loaded: {p.error}",
-                fixes=(f"mend or uninstall {p.found.distribution}, or leave it out: XCOMPOSE_PLUGINS=none",),
-                stage="schema",
-            )
-            for p in self.plugins
-            if p.error
-        ]  # fmt: skip
-        clashes = [
-            Diagnostic(code="XC051", message=reason, fixes=("uninstall one of them",), stage="schema")
-            for reason in self.absent.values()
-        ]
-        return (*broken, *clashes)
+        return problems(self.plugins, self.absent)
 
     def spec_package(self, name: str) -> bool:
         """Whether specs of this package may be extended as `package:path`."""
         return any(name in plugin.spec_packages for plugin in self.plugins)
 
 
-def _clash(key: Key, offers: list[Component]) -> str:
-    who = " and ".join(sorted({c.distribution for c in offers}))
+def _clash(key: Key, offers: list[Plugin]) -> str:
+    who = " and ".join(sorted({plugin.found.distribution for plugin in offers}))
     return f"two plugins offer the {key[0]} '{key[1]}': {who}"
-
-
-def _title(found: Found) -> str:
-    return found.entry_point or found.module.rpartition(".")[2]
 
 
 @functools.cache
 def load() -> Registry:
-    """Everything that is installed; loaded once in a process."""
-    return Registry.from_found([*built_in(), *third_party()])
+    """Everything that is installed. What was kept of a plugin stands for it until one of its components is taken."""
+    loader = Loader()
+    live: dict[Found, Loaded] = {}
+
+    def now(found: Found) -> Plugin:
+        live[found] = loader.load(found)
+        return live[found].plugin
+
+    known = [
+        *kept.built_ins(lambda: [now(found) for found in discovery.built_in()]),
+        *(kept.third_party(found, functools.partial(now, found)) for found in discovery.third_party()),
+    ]
+    return Registry._of_loaded(loader, [live.get(plugin.found) or Loaded(plugin) for plugin in known])
+
+
+@functools.cache
+def third_party_problems() -> tuple[Diagnostic, ...]:
+    """What is wrong with the plugins of other distributions, without a look at the built-in ones."""
+    loader = Loader()
+    found = discovery.third_party()
+    known = [Loaded(kept.third_party(one, lambda one=one: loader.load(one).plugin)) for one in found]
+    return Registry._of_loaded(loader, known).problems

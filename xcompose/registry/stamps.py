@@ -40,6 +40,11 @@ def environment_stamp() -> str:
     return digest(*_installed(tuple(sys.path)))
 
 
+def environment_folders() -> tuple[str, ...]:
+    """The folders on Python's path that hold installed distributions."""
+    return tuple(dict.fromkeys(line.partition("\t")[0] for line in _installed(tuple(sys.path))))
+
+
 def _installed(folders: Iterable[str]) -> Iterator[str]:
     for folder in folders:
         try:
@@ -47,7 +52,7 @@ def _installed(folders: Iterable[str]) -> Iterator[str]:
         except OSError:  # a zip file, or a place that is not there
             names = []
         for name in names:
-            yield f"{folder}/{name} {_facts(os.path.join(folder or '.', name, 'entry_points.txt'))}"
+            yield f"{os.path.abspath(folder)}\t{_facts(os.path.join(folder or '.', name, 'entry_points.txt'))}"
 
 
 def sources(package: str) -> tuple[str, ...]:

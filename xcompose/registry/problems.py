@@ -1,0 +1,74 @@
+"""What is said of plugins that are not in use: findings for people, reasons for the spec language."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from xcompose.diagnostics import Diagnostic
+from xcompose.diagnostics.suggest import nearest
+from xcompose.registry import discovery
+from xcompose.registry.loader import Plugin
+from xcompose.spec.catalogue import Absence
+
+
+def problems(plugins: Iterable[Plugin], absent: Mapping[tuple[str, str], str]) -> tuple[Diagnostic, ...]:
+    """One warning for each plugin that failed, one error for each name that two distributions claim, one warning for
+    each name in `XCOMPOSE_PLUGINS` that nothing has."""
+    broken = [
+        Diagnostic(
+            code=p.code, severity="warning", message=p.sentence, label=p.where, stage="schema",
+            fixes=(
+                *([p.fix] if p.fix else []),
+                f"mend or uninstall {p.found.distribution}, or leave it out: {discovery.SETTING}=none",
+            ),
+        )
+        for p in plugins
+        if p.error
+    ]  # fmt: skip
+    clashes = [
+        Diagnostic(code="XC051", message=reason, fixes=("uninstall one of them",), stage="schema")
+        for reason in absent.values()
+    ]
+    return (*broken, *clashes, *_unmatched())
+
+
+def _unmatched() -> list[Diagnostic]:
+    if discovery.wanted() is None:
+        return []
+    there = discovery.announced()
+    names = sorted({name for one in there for name in (one.distribution, one.entry_point)})
+    return [
+        Diagnostic(
+            code="XC055", severity="warning", stage="schema",
+            message=f"{discovery.SETTING} names '{name}', and no installed plugin is called that",
+            fixes=(_nearest(name, names),),
+        )
+        for name in discovery.unmatched(there)
+    ]  # fmt: skip
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    near = nearest(name, names)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"installed are {', '.join(names)}" if names else "no plugin is installed beside the built-in ones"
+
+
+def absences(plugins: Iterable[Plugin], absent: Mapping[tuple[str, str], str]) -> list[Absence]:
+    """Why names are missing that one might look for: clashes, plugins that failed, plugins that were left out."""
+    clashes = [Absence(reason, names=frozenset([key]), fix="uninstall one of them") for key, reason in absent.items()]
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for plugin in plugins:
+        if plugin.error and plugin.found.namespace:
+            reasons[plugin.found.namespace].append(plugin.sentence)
+    for found in _left_out():
+        said = f"plugin '{found.title}' of {found.distribution} {found.version} is left out by"
+        reasons[found.namespace].append(f"{said} {discovery.SETTING}={os.environ[discovery.SETTING]}")
+    return [*clashes, *(Absence("; ".join(said), namespace=namespace) for namespace, said in reasons.items())]
+
+
+def _left_out() -> list[discovery.Found]:
+    names = discovery.wanted()
+    return [] if names is None else [one for one in discovery.announced() if not discovery.is_wanted(one, names)]
