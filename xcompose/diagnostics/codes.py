@@ -357,22 +357,73 @@ _TABLE = (
     Code(
         "XC050",
         "a plugin could not be loaded",
-        "It failed while it was imported or registered. Everything else works on; its components are missing.",
+        "It failed while it was imported or registered. Everything else works on; its components are missing. "
+        "`xcompose plugin doctor` says where inside the plugin it failed, and what would mend it.",
+        bad=("import triton  # where it is not installed, no component of this plugin is there\n"),
+        mend=("def build(options, context):\n    import triton  # only a model that has this component needs it\n"),
     ),
     Code(
         "XC051",
         "two plugins claim one name",
-        "Two installed distributions offer the same component or namespace. Neither wins silently.",
+        "Two installed distributions offer the same component. Neither wins silently.",
+        bad=(
+            "# acme-a and acme-b both own the namespace acme\n"
+            'Component(kind="memory", name="mean", options=Mean)  # in acme-a\n'
+            'Component(kind="memory", name="mean", options=Mean)  # in acme-b\n'
+        ),
+        mend=(
+            'Component(kind="memory", name="mean", options=Mean)  # in acme-a\n'
+            'Component(kind="memory", name="block-mean", options=Mean)  # in acme-b\n'
+        ),
     ),
     Code(
         "XC052",
         "a misspelt hook",
-        "A plugin implements a hook that xcompose does not have, so it would never be called.",
+        "A plugin implements a hook that xcompose does not have, with arguments that it does not take, or without "
+        "`@hookimpl`, so it would never be called.",
+        bad=("@hookimpl\ndef component():\n    return [Component(...)]\n"),
+        mend=("@hookimpl\ndef components():\n    return [Component(...)]\n"),
     ),
     Code(
         "XC053",
         "a plugin breaks its contract",
         "What a plugin declares or returns is not what its kind promises.",
+        bad=('@hookimpl\ndef components():\n    return Component(kind="memory", name="mean", options=Mean)\n'),
+        mend=('@hookimpl\ndef components():\n    return [Component(kind="memory", name="mean", options=Mean)]\n'),
+    ),
+    Code(
+        "XC054",
+        "a plugin for another API version",
+        "The entry-point group of a plugin names the version of the API that it is written for. One that is written "
+        "for another version is not imported. A package may announce a plugin for each of several versions; xcompose "
+        "takes its own and leaves the others alone.",
+        bad=('[project.entry-points.xcompose]\nacme_mean = "acme_mean.mean"\n'),
+        mend=('[project.entry-points."xcompose.v1"]\nacme_mean = "acme_mean.mean"\n'),
+    ),
+    Code(
+        "XC055",
+        "the environment names a plugin that is not installed",
+        "`XCOMPOSE_PLUGINS` holds names of distributions or entry points, with commas between them, or `none`. Case "
+        "and the kind of dash do not matter.",
+        bad=("XCOMPOSE_PLUGINS=acme-maen xcompose check\n"),
+        mend=("XCOMPOSE_PLUGINS=acme-mean xcompose check\n"),
+    ),
+    Code(
+        "XC056",
+        "a plugin that needs a look",
+        "It works, and `xcompose plugin doctor` finds something doubtful: it was written for another version of "
+        "xcompose, takes long to import, prints while it is imported, or leaves out what `xcompose show` would say.",
+        bad=("import acme_kernels\n\nacme_kernels.compile_all()  # in every command, for minutes\n"),
+        mend=("def build(options, context):\n    import acme_kernels  # only a model that has it compiles anything\n"),
+    ),
+    Code(
+        "XC057",
+        "a plugin that offers something else than before",
+        "Its components are known from an earlier run, and its code is still the same, but what it offers is not: it "
+        "depends on the environment, the time, or files beside its code. Put such a choice into an option of the "
+        "component. With XCOMPOSE_CACHE=none nothing of an earlier run counts.",
+        bad=('@hookimpl\ndef components():\n    return [Component(...)] if os.environ.get("ACME_FAST") else []\n'),
+        mend=('class Options:\n    fast: bool = option(False)\n    """Whether the fast kernels compute it."""\n'),
     ),
     # expectations
     Code(
