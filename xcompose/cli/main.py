@@ -34,11 +34,13 @@ def add_commands() -> None:
         check,
         compare,
         cost,
+        diff,
         draw,
         explain,
         freeze,
         generate,
         list_,
+        migrate,
         new,
         plugin,
         quickstart,
@@ -51,8 +53,16 @@ def add_commands() -> None:
     app.add_typer(adapter.app, rich_help_panel="Run")
     app.add_typer(plugin.app, rich_help_panel="Publish")
     groups = {
-        "Write": {"new": new, "list": list_, "show": show, "explain": explain, "why": why, "freeze": freeze},
-        "Prove": {"check": check, "build": build, "cost": cost, "draw": draw, "bench": bench},
+        "Write": {
+            "new": new,
+            "list": list_,
+            "show": show,
+            "explain": explain,
+            "why": why,
+            "freeze": freeze,
+            "migrate": migrate,
+        },
+        "Prove": {"check": check, "diff": diff, "build": build, "cost": cost, "draw": draw, "bench": bench},
         "Run": {
             "train": train,
             "addon": addon,

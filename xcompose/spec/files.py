@@ -14,7 +14,7 @@ import attrs
 
 from xcompose.diagnostics import Diagnostic, Note, Span, SpecError
 from xcompose.diagnostics.suggest import suggest
-from xcompose.spec import tree, yaml
+from xcompose.spec import settings, tree, yaml
 from xcompose.spec.findings import Findings, Refused
 from xcompose.spec.merge import TOP, Given, Source, Stack, entries, is_null, lookup, until_null
 from xcompose.spec.reading import look
@@ -166,11 +166,16 @@ def _version(document: Document, findings: Findings) -> None:
     if entry is None:
         span = document.root.entries[0].key.span if document.root.entries else document.root.span
         message = "a spec says which version of the language it is written in"
-        findings.report("XC012", message, span, fixes=("begin with: xcompose: 1",))
-    elif not isinstance(entry.value, tree.Scalar) or entry.value.text != "1":
+        findings.report("XC012", message, span, fixes=(f"begin with: xcompose: {settings.VERSION}",))
+    elif not isinstance(entry.value, tree.Scalar) or entry.value.text != str(settings.VERSION):
         text = entry.value.text if isinstance(entry.value, tree.Scalar) else "something else"
-        message = f"expected version 1 of the language, found {text}"
-        findings.report("XC014", message, entry.value.span, "this xcompose reads version 1", fixes=("xcompose: 1",))
+        message = f"expected version {settings.VERSION} of the language, found {text}"
+        fix = f"xcompose: {settings.VERSION}"
+        if text.isdecimal():
+            older = 0 < int(text) < settings.VERSION
+            fix = f"xcompose migrate {document.shown}" if older else "install a newer xcompose" if int(text) else fix
+        label = f"this xcompose reads version {settings.VERSION}"
+        findings.report("XC014", message, entry.value.span, label, fixes=(fix,))
 
 
 def _variants(stack: Stack, findings: Findings) -> dict[str, Given]:

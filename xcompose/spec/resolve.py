@@ -91,7 +91,7 @@ def check(
         return None, list(error.diagnostics)
     if until == "parse":
         return None, list(document.hints)
-    return _resolve(document, variants, sets, catalogue or Catalogue())
+    return check_document(document, variants, sets, catalogue or Catalogue())
 
 
 def check_text(
@@ -106,12 +106,13 @@ def check_text(
         return None, list(parsed.diagnostics)
     place = folder.resolve() / f"{name}{yaml.SUFFIX}" if folder else None
     document = Document(name, place, files.boundary_of(place) if place else None, parsed.tree, parsed.diagnostics)
-    return _resolve(document, variants, sets, catalogue or Catalogue())
+    return check_document(document, variants, sets, catalogue or Catalogue())
 
 
-def _resolve(
+def check_document(
     document: Document, variants: Sequence[str], sets: Sequence[str], catalogue: Catalogue
 ) -> tuple[Spec | None, list[Diagnostic]]:
+    """Like `check`, for a spec whose text was read."""
     stem = Path(document.shown).name.removesuffix(yaml.SUFFIX)
     homes = {field.name: name for name in ("search", "train") for field in SECTIONS[name].fields}
     homes |= {option.name: "model" for schema in catalogue if schema.kind == "model" for option in schema.options}

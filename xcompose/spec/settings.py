@@ -86,6 +86,9 @@ SECTIONS: dict[str, ValueType] = {
 }
 """The sections with a type of their own; `model` and `let` are read apart."""
 
+VERSION = 1
+"""Of the language."""
+
 INHERITED = ("let", "model", "addons", "task", "train", "search", "expect")
 """What `extends` brings."""
 

@@ -1,0 +1,99 @@
+"""`xcompose migrate`: what it writes, and what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from xcompose import registry
+
+from ..spec.test_migrate import NEW, OLD
+from ..spec.test_renames import TODAY
+from .calling import call
+
+
+@pytest.fixture(autouse=True)
+def _old(monkeypatch):
+    monkeypatch.setattr(registry, "load", lambda: SimpleNamespace(catalogue=TODAY))
+    Path("old.xc.yaml").write_text(OLD)
+
+
+SAID = """\
+old.xc.yaml
+  6:3    n_heads → heads
+  7:39   extent → size
+  8:12   inner → width
+  11:23  feed-forward → mlp
+  11:38  inner → width
+  12:43  near-by → window
+  12:51  extent → size
+"""
+
+
+def test_a_file_is_rewritten():
+    called = call("xcompose migrate old.xc.yaml")
+
+    assert (called.code, called.err) == (0, "")
+    assert called.out == SAID + "1 spec: 1 changed\n"
+    assert Path("old.xc.yaml").read_text() == NEW
+    assert call("xcompose migrate old.xc.yaml --check").out == "1 spec: nothing to change\n"
+
+
+def test_a_check_writes_nothing():
+    called = call("xcompose migrate --check old.xc.yaml")
+
+    assert (called.code, called.out) == (1, SAID + "1 spec: 1 would change\n")
+    assert Path("old.xc.yaml").read_text() == OLD
+
+
+def test_a_difference_is_a_patch():
+    Path("old.xc.yaml").write_text("xcompose: 1\n\nmodel: {type: decoder, dim: 256, n_heads: 8, layers: 1}\n# end\n")
+    called = call("xcompose migrate --diff old.xc.yaml")
+
+    assert (called.code, called.err) == (0, "")
+    assert (
+        called.out
+        == """\
+--- a/old.xc.yaml
++++ b/old.xc.yaml
+@@ -2,3 +2,3 @@
+ 
+-model: {type: decoder, dim: 256, n_heads: 8, layers: 1}
++model: {type: decoder, dim: 256, heads: 8, layers: 1}
+ # end
+1 spec: 1 would change
+"""
+    )
+
+
+def test_a_broken_file_is_left_alone_and_the_others_are_not():
+    broken = "xcompose: 1\nmodel: {type: decoder, n_heads: 8, layers: 1}\n"
+    Path("broken.xc.yaml").write_text(broken)
+    called = call("xcompose migrate broken.xc.yaml old.xc.yaml")
+
+    assert called.code == 1
+    assert called.out == SAID + "2 specs: 1 changed, 1 with errors, left alone\n"
+    assert called.err.startswith("error[XC012]: 'decoder' needs 'dim'\n --> broken.xc.yaml:2:15   model.dim\n")
+    assert Path("broken.xc.yaml").read_text() == broken
+
+
+def test_old_names_of_a_base_are_mentioned():
+    Path("new.xc.yaml").write_text("xcompose: 1\nextends: old.xc.yaml\n")
+    called = call("xcompose migrate new.xc.yaml")
+
+    assert called.said == (
+        "note: new.xc.yaml extends old.xc.yaml, which has old names, too\n"
+        "  = fix: xcompose migrate old.xc.yaml\n1 spec: nothing to change"
+    )
+
+
+def test_nothing_to_migrate():
+    Path("empty").mkdir()
+    called = call("xcompose migrate empty")
+
+    assert called.code == 2
+    assert called.said == (
+        "error: no spec was found: nothing ends in .xc.yaml there\n  = fix: xcompose migrate FILE.xc.yaml"
+    )
