@@ -14,7 +14,7 @@ from tests.cli.calling import ROOT, call
 from xcompose.cli import main
 
 COMMANDS = (
-    "new", "list", "show", "explain", "why", "freeze", "migrate", "check", "build", "cost", "draw", "bench", "train", "addon",
+    "new", "list", "show", "explain", "why", "freeze", "migrate", "check", "diff", "build", "cost", "draw", "bench", "train", "addon",
     "generate", "compare", "search", "quickstart",
 )  # fmt: skip
 

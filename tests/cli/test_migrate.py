@@ -27,8 +27,8 @@ old.xc.yaml
   8:12   inner → width
   11:23  feed-forward → mlp
   11:38  inner → width
-  12:43  near-by → window
-  12:51  extent → size
+  12:42  near-by → window
+  12:50  extent → size
 """
 
 
