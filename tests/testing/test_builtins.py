@@ -1,59 +1,27 @@
 from __future__ import annotations
 
-from xcompose.testing import (
-    AddonContract,
-    MemoryContract,
-    MixerContract,
-    ModelContract,
-    OptimizerContract,
-    PatternContract,
-    PositionContract,
-    RecurrenceContract,
-    ScoreContract,
-    StrategyContract,
-    TaskContract,
-)
+from xcompose.testing import PatternContract
 
 
 class TestPatterns(PatternContract):
-    expressions = ("window(5)",)
-
-
-class TestMem(MemoryContract):
-    expressions = ("pool(4)",)
-
-
-class TestMix(MixerContract):
-    expressions = ("gate(attention, attention(pattern=window(3)))",)
-
-
-class TestS(ScoreContract):
-    expressions = ("linear",)
-
-
-class TestP(PositionContract):
-    expressions = ("rotary",)
-
-
-class TestO(OptimizerContract):
-    expressions = ("adam",)
-
-
-class TestSt(StrategyContract):
-    expressions = ("random",)
-
-
-class TestM(ModelContract):
-    expressions = ("encoder-decoder", "decoder")
-
-
-class TestA(AddonContract):
-    expressions = ("lora(4)",)
-
-
-class TestT(TaskContract):
-    expressions = ("copy(5)",)
-
-
-class TestR(RecurrenceContract):
-    expressions = ("segments(8, memory=8)",)
+    expressions = (
+        "window(5)",
+        "window(3, dilation=2)",
+        "dense",
+        "blocks(4, back=1)",
+        "strided(4)",
+        "global(2)",
+        "random(2, block=4)",
+        "random-blocks(2, block=4)",
+        "summary(4)",
+        "local([8], memory=[4])",
+        "first(2)",
+        "union(window(4), strided(5))",
+        "intersection(window(8), strided(3))",
+        "difference(dense, window(5))",
+        "heads(window(3), strided(4))",
+        "lsh(4)",
+        "routing(4, window=6)",
+        "adaptive-span(16)",
+        "prefix",
+    )

@@ -137,6 +137,7 @@ class Stand:
     seed: int = 0
     again: str = ""
     """The command that runs the test again."""
+    _taken: dict[int, bool] = attrs.field(factory=dict, init=False)
 
     @functools.cached_property
     def spec(self) -> Spec:
@@ -187,16 +188,31 @@ class Stand:
         used = self.seed if seed is None else seed
         return build_model(self.spec, seed=used, registry=registry or self.registry, device="cpu")
 
+    def takes(self, n: int) -> bool:
+        """Whether the model takes sequences of n."""
+        from xcompose.verify.facts import Facts
+
+        if n not in self._taken:
+            self._taken[n] = Facts(self.planned).takes(n)
+        return self._taken[n]
+
+    def lengths(self, among: Sequence[int]) -> list[int]:
+        """Those lengths that the model takes; at least the one that certificates measure with."""
+        return [n for n in among if self.takes(n)] or [self.subject.n]
+
+    def longest(self, most: int) -> int:
+        """The longest sequence that the spec admits, up to so many tokens."""
+        return min(most, self.planned.options.length or most)
+
     @functools.cached_property
     def subject(self) -> Subject:
         """What certificates measure."""
         from xcompose.verify import sizes
-        from xcompose.verify.facts import Facts
         from xcompose.verify.stages import subject_of
 
         assert self.spec.model is not None
-        n, facts = sizes.length_for(self.spec.model, self.registry), Facts(self.planned)
-        legal = next((m for m in (*range(n, 2 * n + 1), *range(n - 1, 0, -1)) if facts.takes(m)), 0)
+        n = sizes.length_for(self.spec.model, self.registry)
+        legal = next((m for m in (*range(n, 2 * n + 1), *range(n - 1, 0, -1)) if self.takes(m)), 0)
         assert legal, f"the model around {self.expression} takes no length up to {2 * n}"
         return subject_of(self.spec, self.planned, legal, self, self.name)
 
