@@ -14,8 +14,8 @@ from tests.cli.calling import ROOT, call
 from xcompose.cli import main
 
 COMMANDS = (
-    "new", "list", "show", "explain", "why", "freeze", "migrate", "check", "diff", "build", "cost", "draw", "bench", "train", "addon",
-    "generate", "compare", "search", "quickstart",
+    "new", "list", "show", "explain", "why", "freeze", "migrate", "check", "diff", "build", "cost", "draw", "bench",
+    "train", "addon", "generate", "compare", "search", "quickstart",
 )  # fmt: skip
 
 

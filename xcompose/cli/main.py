@@ -81,6 +81,19 @@ def main() -> None:
     """Run the command line. Exit code 0: fine; 1: findings; 2: wrong usage or an internal error."""
     add_commands()
     try:
+        _run()
+    finally:
+        if _looks_at_plugins(sys.argv[1:]):
+            common.print_plugin_problems()
+
+
+def _looks_at_plugins(words: list[str]) -> bool:
+    """Whether to say at the end which plugins are broken: not after a page of help, nor where nothing else is said."""
+    return bool(words) and words[0] != "plugin" and not {"-h", "--help"}.intersection(words)
+
+
+def _run() -> None:
+    try:
         app(prog_name="xcompose")
     except common.SpecError as error:
         common.print_findings(error.diagnostics)

@@ -27,7 +27,7 @@ class Speller:
         main = self.registry.component(node.kind, node.name).schema.main
         written = {n: v for n, v in node.options.items() if n in node.written and v is not None}
         first = [self._first(written.pop(main.name))] if main and main.name in written else []
-        arguments = [*first, *[f"{name}={self._value(value)}" for name, value in written.items()]]
+        arguments = [*first, *[f"{name}={self.value(value)}" for name, value in written.items()]]
         return f"{node.name}({', '.join(arguments)})" if arguments else node.name
 
     def detail(self, node: Node) -> str:
@@ -39,9 +39,9 @@ class Speller:
             elif isinstance(value, Node) and value.name != "none":
                 texts.append(self.spelled(value))
             elif _holds_nodes(value):
-                texts.append(self._value(value))
+                texts.append(self.value(value))
             elif name in node.written and name not in BESIDE and not isinstance(value, Node):
-                texts.append(f"{name}={self._value(value)}")
+                texts.append(f"{name}={self.value(value)}")
         return ", ".join(texts)
 
     def _member(self, one: Node, within: Node) -> str:
@@ -52,9 +52,10 @@ class Speller:
         """What needs no name; a list of words needs no brackets either."""
         if isinstance(value, tuple) and value and all(isinstance(one, str) for one in value):
             return ", ".join(value)
-        return self._value(value)
+        return self.value(value)
 
-    def _value(self, value: Any) -> str:
+    def value(self, value: Any) -> str:
+        """Any value of an option as text."""
         match value:
             case Node():
                 return self.spelled(value)
@@ -62,11 +63,11 @@ class Speller:
                 return f"{share}*{self.spelled(one)}" if share != 1 else self.spelled(one)
             case Record():
                 written = {name: one for name, one in value.items() if name in value.spans and one is not None}
-                return "{" + ", ".join(f"{name}: {self._value(one)}" for name, one in written.items()) + "}"
+                return "{" + ", ".join(f"{name}: {self.value(one)}" for name, one in written.items()) + "}"
             case tuple() if _holds_nodes(value):
-                return ", ".join(self._value(one) for one in value)
+                return ", ".join(self.value(one) for one in value)
             case tuple():
-                return f"[{', '.join(self._value(one) for one in value)}]"
+                return f"[{', '.join(self.value(one) for one in value)}]"
             case bool():
                 return str(value).lower()
             case float():
