@@ -67,3 +67,22 @@ def write(name: str, data: Any) -> None:
         except BaseException:
             os.unlink(temporary)
             raise
+
+
+def touch(name: str) -> None:
+    """Say that what was kept under a name is in use."""
+    place = folder()
+    if place is not None:
+        with contextlib.suppress(OSError):
+            os.utime(place / f"{name}.json")
+
+
+def trim(within: str, most: int) -> None:
+    """Leave no more entries in a folder than `most`, and forget first what was in use longest ago."""
+    place = folder()
+    if place is None:
+        return
+    with contextlib.suppress(OSError):
+        entries = [(one.stat().st_mtime, one.path) for one in os.scandir(place / within)]
+        for _, path in sorted(entries)[: max(0, len(entries) - most)]:
+            os.unlink(path)

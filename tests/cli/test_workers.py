@@ -20,34 +20,36 @@ def worker():
     made.end()
 
 
-def test_a_process_that_dies_is_a_finding_about_its_file(worker):
+def test_a_process_that_dies_is_a_finding_about_its_spec_and_the_rest_goes_on(worker):
     first = worker.process.pid
-    worker.give((3, "mine.xc.yaml@dense"))
+    os.kill(first, signal.SIGSTOP)
+    worker.give(("mine.xc.yaml@dense", "mine.xc.yaml"))
     os.kill(first, signal.SIGKILL)
 
-    number, reports = worker.hear()
+    reference, report = worker.hear()
 
-    assert number == 3
-    assert [(r.name, r.file, r.ok) for r in reports] == [("mine@dense", "mine.xc.yaml", False)]
-    (finding,) = reports[0].findings
+    assert reference == "mine.xc.yaml@dense"
+    assert (report.name, report.file, report.ok) == ("mine@dense", "mine.xc.yaml", False)
+    (finding,) = report.findings
     assert finding.message == (
         "the process that checked 'mine.xc.yaml@dense' died: killed, most likely for want of memory"
     )
     assert finding.fixes == ("xcompose check -j 1 on it alone, with a smaller variant 'tiny' if memory is short",)
-    assert worker.at is None
-    assert worker.process.is_alive()
     assert worker.process.pid != first
+    assert worker.hear()[1].ok
+    assert worker.task == ()
+    assert worker.process.is_alive()
 
 
-def test_reports_come_in_the_order_of_the_files(here):
+def test_every_spec_is_answered_whatever_the_order(here):
     names = [f"{name}.xc.yaml" for name in "cab"]
     for name in names:
         (here / name).write_text("xcompose: 1\n")
     seen = []
 
-    report = check_at_once(names, PARSE, 2, seen.append)
+    found = check_at_once([(name,) for name in names], PARSE, 2, lambda report: seen.append(report.name))
 
-    assert [spec.file for spec in report.specs] == names
+    assert {reference: report.file for reference, report in found.items()} == {name: name for name in names}
     assert sorted(seen) == ["a", "b", "c"]
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
+import attrs
 import typer
 
-from xcompose.cli.common import Sets, console, errors, print_findings, print_json, print_plugin_problems, usage_error
-from xcompose.cli.workers import Job, check_at_once, checked, reasonable
+from xcompose.cli.common import Sets, errors, usage_error
+from xcompose.cli.formats import FORMATS, outputs, write
+from xcompose.cli.workers import Job, Task, check_at_once, check_in_turn, reasonable
 
 if TYPE_CHECKING:
-    from xcompose.verify.results import Report
+    from xcompose.diagnostics import Diagnostic
+    from xcompose.verify.results import Report, SpecReport
 
-EXAMPLE = "Example:  xcompose check specs/  ·  xcompose check mine.xc.yaml --suggest  ·  xcompose check --format github"
-
-FORMATS = ("text", "concise", "json", "github")
+EXAMPLE = (
+    "Example:  xcompose check specs/  ·  xcompose check mine.xc.yaml --stage schema  ·  "
+    "xcompose check --format sarif -o check.sarif"
+)
 
 
 def run(
@@ -25,32 +30,51 @@ def run(
         list[str] | None, typer.Argument(help="specs, folders; without any: what pyproject names, else specs/")
     ] = None,
     stage: Annotated[
-        str, typer.Option(help="the last stage: parse, schema, compose, build, contracts, numerics")
+        str,
+        typer.Option(
+            help="the last stage to run, after all before it: parse, schema, compose, build, contracts, numerics. "
+            "parse and schema import neither torch nor plugins"
+        ),
     ] = "numerics",
     compile_: Annotated[bool, typer.Option("--compile", help="also torch.compile and torch.export")] = False,
     set_: Sets = None,
     suggest: Annotated[bool, typer.Option(help="print a contract that holds today, to paste")] = False,
     seed: Annotated[int, typer.Option(help="of the random sequences")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="files checked at once; 0: one a core")] = 0,
-    format: Annotated[str, typer.Option(help=" | ".join(FORMATS))] = "text",
+    format: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=FILE]",
+            help=f"{', '.join(FORMATS)}. With =FILE it goes to that file, and may be given several times",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="where the format goes; the terminal then shows text"),
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option(help="show what was found before where nothing has changed; --no-cache: check everything")
+    ] = True,
+    strict_plugins: Annotated[bool, typer.Option(help="a plugin that is not in use is an error")] = False,
 ) -> None:
     """Prove that specs keep their promises: read, composed, counted, and measured on small sizes.
 
     A file is taken with all its variants. Exit code 0: nothing wrong; 1: findings; 2: wrong usage.
     """
+    from xcompose.verify.kept import circumstances
     from xcompose.verify.results import STAGES
 
-    if format not in FORMATS:
-        raise usage_error(f"there is no format '{format}'", " | ".join(FORMATS))
+    wanted = outputs(format or [], output)
     if stage not in STAGES:
         raise usage_error(f"there is no stage '{stage}'", " | ".join(STAGES))
     references = _references(paths or [])
-    stages = [*STAGES[: STAGES.index(stage) + 1], *(["compile"] if compile_ else [])]
-    job = Job(tuple(set_ or ()), tuple(stages), seed, suggest)
-    report = check(references, job, reasonable(jobs, len(references)))
-    _print(report, format)
-    if format == "text":
-        print_plugin_problems()
+    stages = (*STAGES[: STAGES.index(stage) + 1], *(["compile"] if compile_ else []))
+    sets = tuple(set_ or ())
+    known = circumstances(sets, stages, seed, suggest) if cache else ""
+    report = check(references, Job(sets, stages, seed, suggest, known), jobs)
+    problems, installed = _plugins(strict_plugins)
+    report = attrs.evolve(report, plugins=problems, installed=installed)
+    write(report, wanted, stages)
     if not report.ok:
         raise typer.Exit(1)
 
@@ -74,51 +98,68 @@ def _relative(path: str) -> str:
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else path
 
 
-def check(references: list[str], job: Job, jobs: int) -> Report:
-    """Check files with a progress bar on standard error, where that is a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+def check(references: Sequence[str], job: Job, jobs: int = 0) -> Report:
+    """Check files with their variants, with a progress bar on standard error where that is a terminal.
 
-    from xcompose.verify.results import Report
+    Args:
+        references: FILE is taken with all its variants, FILE@VARIANT by itself.
+        job: the same for all.
+        jobs: how many processes; 0: one a core. The stages that only read take one.
+    """
+    from xcompose.verify.kept import Kept, forget_old
+    from xcompose.verify.results import STATIC, Report
 
-    columns = (TextColumn("check"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        task = progress.add_task("", total=len(references) if job.suggest else _count(references))
+    began = time.perf_counter()
+    tasks = [_task(reference, job) for reference in dict.fromkeys(references)]
+    every = list(dict.fromkeys(reference for task in tasks for reference in task))
+    kept = Kept(job.circumstances)
+    with _progress(len(every)) as done:
+        found = {}
+        for reference in every:
+            report = kept.find(reference)
+            if report is not None:
+                found[reference] = report
+                done(report)
+        rest = [left for task in tasks if (left := tuple(one for one in task if one not in found))]
+        if rest:
+            alone = set(job.stages) <= set(STATIC) or len(rest) == 1
+            processes = 1 if alone else reasonable(jobs, len(rest))
+            found |= check_at_once(rest, job, processes, done) if processes > 1 else check_in_turn(rest, job, done)
+            forget_old()
+    return Report(tuple(found[reference] for reference in every), time.perf_counter() - began)
 
-        def done(name: str) -> None:
-            progress.update(task, advance=1, description=name)
 
-        if jobs > 1:
-            return check_at_once(references, job, jobs, done)
-        began = time.perf_counter()
-        reports = [r for reference in references for r in checked(reference, job, lambda r: done(r.name))]
-        return Report(tuple(reports), time.perf_counter() - began)
-
-
-def _count(references: list[str]) -> int | None:
+def _task(reference: str, job: Job) -> Task:
+    """A file with its variants, one of which may be named by itself. A suggestion is made for the file alone."""
     from xcompose.diagnostics import SpecError
     from xcompose.spec import variants_of
 
+    if job.suggest or ".xc.yaml@" in reference:
+        return (reference,)
     try:
-        return sum(1 if ".xc.yaml@" in r else 1 + len(variants_of(r)) for r in references)
+        return (reference, *(f"{reference}@{variant}" for variant in variants_of(reference)))
     except SpecError:
-        return None  # the check itself says what is wrong with the file
+        return (reference,)  # checking it says what is wrong with it
 
 
-def _print(report: Report, format: str) -> None:
-    from xcompose.diagnostics import render
-
-    if format == "json":
-        print_json(report.as_data())
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[SpecReport], None]]:
+    if not errors.is_terminal:
+        yield lambda report: None
         return
-    if format in ("concise", "github"):
-        lines: Any = getattr(render, format)(report.findings)
-        sys.stdout.write(lines + "\n" if lines else "")
-        return
-    if report.findings:
-        print_findings(report.findings)
-        errors.print()
-    console.print(report.table(), markup=False)
-    console.print(f"{report.summary()}   {report.seconds:.1f} s", markup=False)
-    for spec in report.specs:
-        if spec.suggestion:
-            console.print(f"\nWhat holds today for {spec.name}, to paste:\n\n{spec.suggestion}", markup=False)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("check"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda report: progress.update(task, advance=1, description=report.name)
+
+
+def _plugins(strict: bool) -> tuple[tuple[Diagnostic, ...], tuple[str, ...]]:
+    """What is wrong with plugins, as warnings or as errors; and which distributions bring some."""
+    from xcompose import registry
+    from xcompose.registry.discovery import third_party
+
+    severity = "error" if strict else "warning"
+    problems = tuple(attrs.evolve(problem, severity=severity) for problem in registry.load().problems)
+    return problems, tuple(dict.fromkeys(f"{found.distribution} {found.version}" for found in third_party()))

@@ -13,7 +13,7 @@ import attrs
 import typer
 
 from xcompose.cli.common import console, print_findings, read_budget, usage_error
-from xcompose.cli.workers import Job, cores, reasonable
+from xcompose.cli.workers import Job, cores
 
 if TYPE_CHECKING:
     from xcompose.compare.candidates import Candidate, Recipe
@@ -101,7 +101,7 @@ def check_specs(specs: Path) -> bool:
     some = specs / "beyond"
     files = [str(path) for path in find_specs([str(some)])]
     _step(2, "check", f"every spec in {some}/: what it promises is measured")
-    report = check(files, Job((), STAGES, 0), reasonable(0, len(files)))
+    report = check(files, Job((), STAGES, 0))
     if report.findings:
         print_findings(report.findings)
     if not report.ok:

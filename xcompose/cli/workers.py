@@ -1,17 +1,15 @@
-"""Checks files in several processes at once. A process that dies is a finding about the file it was checking."""
+"""Checks specs in several processes at once. A process that dies is a finding about the spec it was checking."""
 
 from __future__ import annotations
 
-import multiprocessing as mp
 import os
 import signal
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -19,21 +17,29 @@ from xcompose.diagnostics import Diagnostic
 from xcompose.diagnostics.sources import SOURCES
 
 if TYPE_CHECKING:
-    from xcompose.verify.results import Report, SpecReport
+    from multiprocessing.connection import Connection
+
+    from xcompose.verify.results import SpecReport
 
 EACH = 2**30
 """Bytes of free memory wanted for each process."""
 DIED = "XC053"
 
+Done = Callable[["SpecReport"], None]
+Task = tuple[str, ...]
+"""Specs that one process checks in turn: a file and its variants, which share what is measured."""
+
 
 @attrs.frozen
 class Job:
-    """What every process does with a file."""
+    """What every process does with a spec."""
 
     sets: tuple[str, ...]
     stages: tuple[str, ...]
     seed: int
     suggest: bool = False
+    circumstances: str = ""
+    """What reports are kept under, see `verify.kept`; empty where none is kept."""
 
 
 def cores() -> int:
@@ -41,48 +47,54 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def reasonable(wanted: int, files: int) -> int:
-    """How many processes to start: as many as wanted (0: one a core), but no more than files or memory allow."""
+def reasonable(wanted: int, tasks: int) -> int:
+    """How many processes to start: as many as wanted (0: one a core), but no more than tasks or memory allow."""
     from xcompose.compose.room import free_bytes
 
     free = free_bytes()
-    room = files if free is None else max(1, free // EACH)
-    return max(1, min(wanted or cores(), files, room))
+    room = tasks if free is None else max(1, free // EACH)
+    return max(1, min(wanted or cores(), tasks, room))
 
 
-def check_at_once(references: Sequence[str], job: Job, processes: int, done: Callable[[str], None]) -> Report:
-    """Check files with their variants, several at a time; the report is in the order of the files.
+def check_in_turn(tasks: Sequence[Task], job: Job, done: Done) -> dict[str, SpecReport]:
+    """Check specs in this process."""
+    found: dict[str, SpecReport] = {}
+    for task in tasks:
+        for reference, report in checked(task, job):
+            found[reference] = report
+            done(report)
+    return found
+
+
+def check_at_once(tasks: Sequence[Task], job: Job, processes: int, done: Done) -> dict[str, SpecReport]:
+    """Check specs, several at a time; the report about each, by its reference.
 
     Args:
-        references: FILE or FILE@VARIANT.
+        tasks: the specs of each belong together, FILE or FILE@VARIANT.
         job: the same for all.
         processes: how many.
-        done: called with the name of each spec that is through.
+        done: called with each report as it comes.
     """
-    from xcompose.verify.results import Report
-
-    began = time.perf_counter()
-    found: dict[int, tuple[SpecReport, ...]] = {}
+    found: dict[str, SpecReport] = {}
     with _team(job, processes) as team:
-        waiting = list(enumerate(references))[::-1]
-        while waiting or any(worker.at is not None for worker in team):
+        waiting = list(tasks)[::-1]
+        while waiting or any(worker.task for worker in team):
             for worker in team:
-                if worker.at is None and waiting:
+                if not worker.task and waiting:
                     worker.give(waiting.pop())
             for worker in _spoke(team):
-                answer = worker.hear()
-                if isinstance(answer, str):
-                    done(answer)
-                elif answer is not None:
-                    found[answer[0]] = answer[1]
-    ordered = tuple(report for number in sorted(found) for report in found[number])
-    return Report(ordered, time.perf_counter() - began)
+                reference, report = worker.hear()
+                found[reference] = report
+                done(report)
+    return found
 
 
 @contextmanager
 def _team(job: Job, processes: int) -> Iterator[list[_Worker]]:
-    team = [_Worker(job) for _ in range(processes)]
+    team: list[_Worker] = []
     try:
+        for _ in range(processes):
+            team.append(_Worker(job))
         yield team
     finally:
         for worker in team:
@@ -90,51 +102,68 @@ def _team(job: Job, processes: int) -> Iterator[list[_Worker]]:
 
 
 def _spoke(team: Sequence[_Worker]) -> list[_Worker]:
-    busy = {worker.wire: worker for worker in team if worker.at is not None}
+    from multiprocessing.connection import Connection, wait
+
+    busy = {worker.wire: worker for worker in team if worker.task}
     return [busy[wire] for wire in wait(list(busy)) if isinstance(wire, Connection)]
 
 
 class _Worker:
-    """A process, the wire to it, and the file it is at."""
+    """A process, the wire to it, and the specs it has still to check; it is at the first of them."""
 
     def __init__(self, job: Job):
         self.job = job
-        self.at: tuple[int, str] | None = None
+        self.task: Task = ()
         self.begin()
 
     def begin(self) -> None:
+        import multiprocessing as mp
+
         context = mp.get_context("spawn")
         self.wire, other = context.Pipe()
         self.process = context.Process(target=_work, args=(other, self.job), daemon=True)
-        self.process.start()
+        with _no_interrupts():
+            self.process.start()
         other.close()
 
-    def give(self, task: tuple[int, str]) -> None:
-        self.at = task
-        self.wire.send(task[1])
+    def give(self, task: Task) -> None:
+        self.task = task
+        self.wire.send(task)
 
-    def hear(self) -> str | tuple[int, tuple[SpecReport, ...]] | None:
-        """The name of a spec that is through, or everything about the file, which ends the task."""
-        assert self.at is not None
-        number, reference = self.at
+    def hear(self) -> tuple[str, SpecReport]:
+        """The report about the spec that the process is at. One that died is replaced, and goes on behind that spec."""
+        reference = self.task[0]
+        self.task = self.task[1:]
         try:
-            answer, texts = self.wire.recv()
+            report, texts = self.wire.recv()
         except (EOFError, ConnectionResetError):
             self.process.join()
-            dead, self.at = _dead(reference, self.process.exitcode), None
+            report, texts = _dead(reference, self.process.exitcode), {}
+            self.wire.close()
             self.begin()
-            return number, (dead,)
-        if isinstance(answer, str):
-            return answer
+            if self.task:
+                self.give(self.task)
         for file, text in texts.items():
             SOURCES.register(file, text)
-        self.at = None
-        return number, answer
+        return reference, report
 
     def end(self) -> None:
         self.wire.close()
         self.process.terminate()
         self.process.join()
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """A process that begins in here never hears Ctrl-C, not even while it imports: this one ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _dead(reference: str, code: int | None) -> SpecReport:
@@ -152,33 +181,31 @@ def _dead(reference: str, code: int | None) -> SpecReport:
 
 
 def _work(wire: Connection, job: Job) -> None:
-    """What a process does: check each file that it is given, until the wire is cut."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """What a process does: check the specs that it is given, until the wire is cut."""
     import torch
+
+    from xcompose.verify.kept import texts_of
 
     torch.set_num_threads(1)
     while True:
         try:
-            reference = wire.recv()
-        except EOFError:
+            task = wire.recv()
+            for _, report in checked(task, job):
+                wire.send((report, texts_of(report)))
+        except (EOFError, BrokenPipeError):
             return
-        reports = tuple(checked(reference, job, lambda report: wire.send((report.name, {}))))
-        wire.send((reports, _texts(reports)))
 
 
-def checked(reference: str, job: Job, done: Callable[[SpecReport], Any]) -> Sequence[SpecReport]:
-    """The reports about a file with its variants."""
-    from xcompose.verify.runner import check_files, check_spec
+def checked(task: Task, job: Job) -> Iterator[tuple[str, SpecReport]]:
+    """Check specs one after the other, and keep what is found for the next run."""
+    from xcompose.registry import load
+    from xcompose.spec.reading import recorded
+    from xcompose.verify.kept import Kept
+    from xcompose.verify.runner import Checker
 
-    if not job.suggest:
-        return check_files([reference], job.sets, stages=job.stages, seed=job.seed, done=done).specs
-    report = check_spec(reference, job.sets, stages=job.stages, seed=job.seed, suggest=True)
-    done(report)
-    return [report]
-
-
-def _texts(reports: Sequence[SpecReport]) -> dict[str, str]:
-    """The texts that findings point into, for the process that prints them."""
-    places = {p for r in reports for f in r.findings for p in (f.span, *(note.span for note in f.notes)) if p}
-    texts = {place.file: SOURCES.text(place.file) for place in places}
-    return {file: text for file, text in texts.items() if text is not None}
+    checker, kept = Checker(load(), job.seed, job.stages), Kept(job.circumstances)
+    for reference in task:
+        with recorded() as files:
+            report = checker.check(reference, job.sets, suggest=job.suggest)
+        kept.keep(reference, report, files, job.stages)
+        yield reference, report

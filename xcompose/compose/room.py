@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from xcompose.diagnostics import Diagnostic, SpecError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")

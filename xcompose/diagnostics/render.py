@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from xcompose.diagnostics.model import Diagnostic, Note, Span
+from xcompose.diagnostics.places import from_root, is_file
 from xcompose.diagnostics.sources import SOURCES, Sources
 
 if TYPE_CHECKING:
@@ -85,12 +86,15 @@ def as_json(diagnostics: Iterable[Diagnostic]) -> str:
 
 
 def github(diagnostics: Iterable[Diagnostic]) -> str:
-    """Annotations of a workflow run. Columns only where a piece lies on one line, which is all that the forge takes."""
+    """Annotations of a workflow run. Columns only where a piece lies on one line, which is all that the forge takes.
+
+    Paths are those from the root of the repository.
+    """
     lines = []
     for diagnostic in prepared(diagnostics):
         span, facts = diagnostic.span, []
-        if span and not span.file.startswith("--set"):
-            facts += [f"file={_property(span.file)}", f"line={span.line}"]
+        if span and is_file(span.file):
+            facts += [f"file={_property(from_root(span.file))}", f"line={span.line}"]
             one_line = span.line == span.end_line
             facts += (
                 [f"col={span.column}", f"endColumn={span.end_column}"] if one_line else [f"endLine={span.end_line}"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
 
 from xcompose.diagnostics import Diagnostic
+from xcompose.diagnostics.data import as_data, from_data
 
 STAGES = ("parse", "schema", "compose", "build", "contracts", "numerics")
 OPTIONAL = ("compile",)
@@ -51,6 +52,8 @@ class SpecReport:
     """`causal`, `decode` and `deterministic`, as measured."""
     suggestion: str = ""
     """An `expect` section to paste, where it was asked for."""
+    unchanged: bool = False
+    """Kept from an earlier run; nothing has changed since that it depends on."""
 
     @property
     def ok(self) -> bool:
@@ -64,15 +67,29 @@ class SpecReport:
     def line(self, width: int = 0) -> str:
         """`mine   parse ✓  schema ✓  ...   2.4 s`, up to the stage that failed."""
         text = f"{self.name.ljust(width)}   {'  '.join(map(str, self.stages))}"
-        return f"{text}   {self.seconds:.1f} s"
+        return f"{text}   {'unchanged' if self.unchanged else f'{self.seconds:.1f} s'}"
 
     def as_data(self) -> dict[str, Any]:
         """For programs."""
         return {
-            "spec": self.name, "file": self.file, "ok": self.ok, "measured": self.measured, "results": self.results,
+            "spec": self.name, "file": self.file, "ok": self.ok, "unchanged": self.unchanged,
+            "measured": self.measured, "results": self.results, "suggestion": self.suggestion,
             "stages": [attrs.asdict(stage) for stage in self.stages],
-            "findings": [attrs.asdict(finding) for finding in self.findings],
+            "findings": [as_data(finding) for finding in self.findings],
         }  # fmt: skip
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> SpecReport:
+        """The report that `as_data` wrote.
+
+        Raises:
+            KeyError, TypeError: the data is something else.
+        """
+        return cls(
+            data["spec"], data["file"], tuple(Stage(**stage) for stage in data["stages"]),
+            tuple(from_data(finding) for finding in data["findings"]), data["measured"], data["results"],
+            data["suggestion"], data["unchanged"],
+        )  # fmt: skip
 
 
 @attrs.frozen
@@ -81,16 +98,25 @@ class Report:
 
     specs: tuple[SpecReport, ...]
     seconds: float = 0.0
+    plugins: tuple[Diagnostic, ...] = ()
+    """What is wrong with installed plugins."""
+    installed: tuple[str, ...] = ()
+    """The distributions that bring plugins, with their versions: `acme-mixers 0.3.1`."""
 
     @property
     def ok(self) -> bool:
-        return all(spec.ok for spec in self.specs)
+        return all(spec.ok for spec in self.specs) and not failed(self.plugins)
+
+    @property
+    def unchanged(self) -> int:
+        """How many specs were kept from an earlier run."""
+        return sum(spec.unchanged for spec in self.specs)
 
     @property
     def findings(self) -> tuple[Diagnostic, ...]:
-        """Those of all specs, each place once."""
+        """Those of plugins and of all specs, each place once."""
         seen, found = set(), []
-        for finding in (f for spec in self.specs for f in spec.findings):
+        for finding in (*self.plugins, *(f for spec in self.specs for f in spec.findings)):
             key = (finding.code, finding.message, finding.span or finding.spec)
             if key not in seen:
                 seen.add(key)
@@ -109,17 +135,23 @@ class Report:
         return "\n".join(lines)
 
     def summary(self) -> str:
-        """`26 specs, 61 with variants: 3 findings in 3 specs`."""
+        """`26 specs, 61 with variants: 3 findings in 3 specs; 57 unchanged since the last run`."""
         files = len({spec.file for spec in self.specs})
         errors = [f for f in self.findings if f.severity == "error"]
         counted = _specs(files) + (f", {len(self.specs)} with variants" if len(self.specs) > files else "")
         where = Counter(not spec.ok for spec in self.specs)[True]
         said = f"{len(errors)} finding{'' if len(errors) == 1 else 's'}"
-        return f"{counted}: {said}" + (f" in {_specs(where)}" if where else "")
+        said = f"{counted}: {said}" + (f" in {_specs(where)}" if where else "")
+        kept = f"; {self.unchanged} unchanged since the last run" if self.unchanged else ""
+        return said + kept + (f"; plugins: {', '.join(self.installed)}" if self.installed else "")
 
     def as_data(self) -> dict[str, Any]:
         """For programs."""
-        return {"ok": self.ok, "seconds": self.seconds, "specs": [spec.as_data() for spec in self.specs]}
+        return {
+            "ok": self.ok, "seconds": self.seconds, "unchanged": self.unchanged, "installed": list(self.installed),
+            "plugins": [as_data(finding) for finding in self.plugins],
+            "specs": [spec.as_data() for spec in self.specs],
+        }  # fmt: skip
 
 
 def _specs(count: int) -> str:
