@@ -127,7 +127,7 @@ class TestRefusals:
         expected = (
             f"the adapter 'lora' in {file} was trained on another base; "
             f"its base has the hash {there[:12]}, this one {here[:12]}; "
-            "load the weights of its base first: --base FILE"
+            "build the model with the weights that it was trained on, then load it"
         )
         m, plain = built("lora(2)", seed=1), built(seed=1)
         before = m(tokens()).logits

@@ -139,7 +139,7 @@ def _refuse_other_base(model: Model, path: str | os.PathLike[str], texts: Mappin
             Diagnostic(
                 CODE, f"the adapter '{texts['adapter']}' in {path} was trained on another base", stage="build",
                 label=f"its base has the hash {texts['base'][:12]}, this one {here[:12]}",
-                fixes=("load the weights of its base first: --base FILE",),
+                fixes=("build the model with the weights that it was trained on, then load it",),
             )
         )  # fmt: skip
 

@@ -134,6 +134,10 @@ def strict_number(text: str) -> str | None:
 def _strange(scalar: Scalar, at: int, path: str) -> SpecError:
     text = scalar.text
     character = text[at]
+    if path_of_a_file := re.match(r"\.{1,2}/[^\s,()\[\]\"]*", text[at:]):
+        name = path_of_a_file[0]
+        fixes = (f'write "{name}"',)
+        return fail(scalar, at, at + len(name), "a file's name stands in double quotes", fixes=fixes, path=path)
     if character == ".":
         digits = NUMBER.match(text, at + 1)
         fixes = (f"write 0.{digits[0]}",) if digits else ()
