@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xcompose.cli.common import Format, FormatOption, console, print_findings, print_json, print_plugin_problems
+from xcompose.cli.common import Format, FormatOption, console, print_findings, print_json
 
 EXAMPLE = "Example:  xcompose addon runs/mine 'quantize(int8)' --run runs/mine-int8"
 
@@ -28,7 +28,6 @@ def run(
     from xcompose.train.run import require_extra
 
     require_extra()
-    print_plugin_problems()
     found = change_run(source, addons, run_, data=data, overwrite=overwrite)
     if format is Format.json:
         before, after = attrs.asdict(found.before), attrs.asdict(found.after)

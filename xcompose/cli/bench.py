@@ -14,7 +14,6 @@ from xcompose.cli.common import (
     FormatOption,
     console,
     plain,
-    print_plugin_problems,
     read_length,
     refuse_picture,
     usage_error,
@@ -105,7 +104,6 @@ def _show(result: BenchResult, plot: Path | None, format: Format, yardstick: str
     console.print(text(result, yardstick), markup=False)
     if plot is not None:
         console.print(f"\nwrote {plot}", markup=False)
-    print_plugin_problems()
 
 
 def _reading_cases(asked: Sequence[str], layer: dict, batch: int) -> list[BenchCase]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from xcompose.cli.common import Format, FormatOption, Sets, SpecArgument, console, print_json, print_plugin_problems
+from xcompose.cli.common import Format, FormatOption, Sets, SpecArgument, console, print_json
 
 EXAMPLE = "Example:  xcompose build mine.xc.yaml --set dim=128 --explain"
 
@@ -28,4 +28,3 @@ def run(
         print_json(summary.as_json())
         return
     console.print(text(summary), markup=False)
-    print_plugin_problems()

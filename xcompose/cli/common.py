@@ -46,18 +46,29 @@ def print_json(data: Any) -> None:
     plain(json.dumps(data, indent=2, ensure_ascii=False, default=str))
 
 
+_said: set[str] = set()
+"""Messages of the findings that this command has printed."""
+
+
+def begin() -> None:
+    """Forget what an earlier command of this process has said."""
+    _said.clear()
+
+
 def print_findings(diagnostics: Iterable[Diagnostic]) -> None:
     """Print findings in full, coloured where the terminal can."""
     from xcompose.diagnostics.render import text
 
-    errors.print(text(list(diagnostics), color=errors.is_terminal), markup=False, highlight=False)
+    found = list(diagnostics)
+    _said.update(finding.message for finding in found)
+    errors.print(text(found, color=errors.is_terminal), markup=False, highlight=False)
 
 
 def print_plugin_problems() -> None:
-    """Say which plugins are not in use, on standard error; every command goes on without them."""
+    """Say which plugins are not in use, on standard error, once; every command goes on without them."""
     from xcompose import registry
 
-    problems = registry.load().problems
+    problems = [problem for problem in registry.third_party().problems if problem.message not in _said]
     if problems:
         print_findings(problems)
 

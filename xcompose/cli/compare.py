@@ -15,7 +15,6 @@ from xcompose.cli.common import (
     console,
     errors,
     print_json,
-    print_plugin_problems,
     read_budget,
     refuse_accelerator,
     usage_error,
@@ -90,7 +89,6 @@ def run(
         return
     console.print()
     console.print(text(result), markup=False)
-    print_plugin_problems()
 
 
 def _split(words: list[str], vary: str | None) -> tuple[list[str], list[str]]:

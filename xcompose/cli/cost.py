@@ -13,7 +13,6 @@ from xcompose.cli.common import (
     SpecArgument,
     console,
     print_json,
-    print_plugin_problems,
     read_length,
 )
 
@@ -48,7 +47,6 @@ def run(
         print_json(found.as_data())
         return
     console.print(found.text(), markup=False)
-    print_plugin_problems()
 
 
 def usual(spec: Spec) -> list[int]:

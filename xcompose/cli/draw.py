@@ -15,7 +15,6 @@ from xcompose.cli.common import (
     SpecArgument,
     console,
     print_json,
-    print_plugin_problems,
     read_length,
     refuse_picture,
     usage_error,
@@ -71,7 +70,6 @@ def run(
         print_json({"file": str(path), "length": wanted, "layers": summary(model, wanted)})
         return
     console.print(f"wrote {path}: {len(model.layers)} layers, {wanted} tokens", markup=False)
-    print_plugin_problems()
 
 
 def _place(model: Model, at: str) -> tuple[Grid, tuple[int, int]]:

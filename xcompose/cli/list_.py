@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xcompose.cli.common import Format, FormatOption, console, print_json, print_plugin_problems, usage_error
+from xcompose.cli.common import Format, FormatOption, console, print_json, usage_error
 
 EXAMPLE = "Example:  xcompose list pattern"
 
@@ -19,23 +19,23 @@ def run(
     """List components, one line each, by kind."""
     from xcompose import registry
     from xcompose.schema import KINDS
+    from xcompose.spec.catalogue import canonical
 
     if kind is not None and kind not in KINDS:
         from xcompose.diagnostics.suggest import nearest
 
         near = nearest(kind, KINDS)
         raise usage_error(f"there is no kind '{kind}'", f"did you mean '{near[0]}'?" if near else ", ".join(KINDS))
-    components = registry.load().components(kind)
+    schemas = [s for s in registry.load().catalogue if kind in (None, s.kind)]
+    by_kind = sorted(schemas, key=lambda s: (KINDS.index(s.kind), canonical(s)))
     if format is Format.json:
         print_json(
-            [dict(kind=c.kind, name=c.full_name, summary=c.summary, distribution=c.distribution) for c in components]
+            [dict(kind=s.kind, name=canonical(s), summary=s.summary, distribution=s.distribution) for s in by_kind]
         )
         return
-    by_kind = sorted(components, key=lambda c: (KINDS.index(c.kind), c.full_name))
-    width = max((len(c.full_name) for c in components), default=0)
-    for title, group in groupby(by_kind, key=lambda c: c.kind):
+    width = max((len(canonical(s)) for s in schemas), default=0)
+    for title, group in groupby(by_kind, key=lambda s: s.kind):
         console.print(f"\n[bold]{title}[/bold]")
-        for component in group:
-            summary = component.summary.replace("[", "\\[")
-            console.print(f"  {component.full_name:<{width}}  [dim]{summary}[/dim]")
-    print_plugin_problems()
+        for schema in group:
+            summary = schema.summary.replace("[", "\\[")
+            console.print(f"  {canonical(schema):<{width}}  [dim]{summary}[/dim]")

@@ -80,6 +80,7 @@ def add_commands() -> None:
 def main() -> None:
     """Run the command line. Exit code 0: fine; 1: findings; 2: wrong usage or an internal error."""
     add_commands()
+    common.begin()
     try:
         _run()
     finally:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
 from xcompose.cli import plugin_new
-from xcompose.cli.common import Format, FormatOption, console, print_json
+from xcompose.cli.common import Format, FormatOption, console, print_json, usage_error
+
+if TYPE_CHECKING:
+    from xcompose.registry.discovery import Found
+    from xcompose.registry.doctor import Examination
 
 EXAMPLE = "Example:  xcompose plugin doctor"
 
@@ -21,12 +28,130 @@ app.command("new", epilog=plugin_new.EXAMPLE)(plugin_new.run)
 
 @app.command("list", epilog="Example:  xcompose plugin list --format json")
 def list_(format: FormatOption = Format.text) -> None:
-    """Show which plugins are installed beside the built-in ones."""
-    from xcompose.registry.discovery import announced
+    """Show which plugins are installed, whose, and where. None of them is imported."""
+    from xcompose.registry.listing import listed
 
-    found = [{"distribution": f.distribution, "version": f.version, "namespace": f.namespace} for f in announced()]
+    core = _core()
+    found = listed()
     if format is Format.json:
-        print_json(found)
+        print_json({"xcompose": core, "plugins": [one.as_data() for one in found]})
         return
+    rows = [("plugin", "version", "namespace", "API", "components", "import", "status")]
+    rows.append(("xcompose", core["version"], "–", str(core["api"]), str(core["components"]), "–", "built in"))
     for one in found:
-        console.print("  ".join(one.values()), markup=False)
+        taken = "–" if one.seconds is None else f"{one.seconds:.2f} s"
+        count = "–" if one.components is None else str(one.components)
+        rows.append((_title(one.found), one.found.version, one.found.namespace, one.api, count, taken, one.status))
+    _print_table(rows, [[] if one is None else [one.path] for one in (None, None, *found)])
+
+
+@app.command(epilog=EXAMPLE)
+def doctor(format: FormatOption = Format.text) -> None:
+    """Import every plugin afresh, and say what is wrong or doubtful with it. Exit code 1: one is broken."""
+    from xcompose import registry
+    from xcompose.registry.doctor import examine
+
+    core, found = _core(), examine(registry.built_in().catalogue)
+    if format is Format.json:
+        print_json({"xcompose": core, **found.as_data()})
+    else:
+        _print_examination(core, found)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _core() -> dict[str, Any]:
+    from xcompose import registry
+    from xcompose.registry.discovery import API_VERSION
+
+    version = importlib.metadata.version("xcompose")
+    return {"version": version, "api": API_VERSION, "components": len(registry.built_in().catalogue)}
+
+
+def _print_examination(core: dict[str, Any], found: Examination) -> None:
+    rows = [("xcompose", core["version"], "–", _count(core["components"]), "", "fine")]
+    below: list[list[str]] = [[]]
+    for one in found.plugins:
+        plugin = one.plugin
+        count = "not loaded" if plugin.error or one.left_out else _count(len(plugin.schemas))
+        taken = f"{plugin.seconds:.2f} s" if plugin.seconds else ""
+        rows.append((_title(plugin.found), plugin.found.version, plugin.found.namespace, count, taken, one.status))
+        below.append([line for finding in one.findings for line in _lines(finding)])
+    _print_table(rows, below)
+    for finding in found.findings:
+        for line in _lines(finding):
+            console.print(line, markup=False)
+    if not found.plugins:
+        console.print("no plugin is installed beside the built-in ones", markup=False)
+
+
+def _lines(finding: Any) -> list[str]:
+    where = f"  ({finding.label})" if finding.label else ""
+    return [f"{finding.code} {finding.message}{where}", *(f"      = fix: {fix}" for fix in finding.fixes)]
+
+
+@app.command(epilog="Example:  xcompose plugin trace acme-mean  ·  xcompose plugin trace --built-in")
+def trace(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="distributions or entry points; without any: all")
+    ] = None,
+    built_in: Annotated[bool, typer.Option("--built-in", help="the plugins that ship with xcompose, too")] = False,
+    format: FormatOption = Format.text,
+) -> None:
+    """Load plugins afresh and show every step: which hook is called on which, in which order, and how long it takes."""
+    import attrs
+
+    from xcompose.registry.trace import trace as traced
+
+    calls = traced(_chosen(names or [], built_in))
+    if format is Format.json:
+        print_json([attrs.asdict(call) for call in calls])
+        return
+    if not calls:
+        console.print("no plugin is installed beside the built-in ones: --built-in", markup=False)
+        return
+    rows = [("", "plugin", "step", "took", "gave")]
+    for number, call in enumerate(calls, 1):
+        title = call.distribution if call.plugin == call.distribution else f"{call.distribution}: {call.plugin}"
+        rows.append((str(number), title, call.what, f"{1000 * call.seconds:.1f} ms", call.result))
+    _print_table(rows, [[] for _ in rows])
+
+
+def _chosen(names: list[str], built_in: bool) -> list[Found]:
+    from xcompose.diagnostics.suggest import nearest
+    from xcompose.registry import discovery
+
+    found = [*(discovery.built_in() if built_in else ()), *discovery.third_party()]
+    known = {discovery.normal(name) for one in found for name in (one.distribution, one.title)}
+    for name in names:
+        if discovery.normal(name) not in known:
+            near = nearest(name, sorted(known))
+            raise usage_error(
+                f"no plugin is called '{name}'", f"did you mean '{near[0]}'?" if near else "xcompose plugin list"
+            )
+    wanted = {discovery.normal(name) for name in names}
+    return [
+        one for one in found
+        if not wanted or not wanted.isdisjoint({discovery.normal(one.distribution), discovery.normal(one.title)})
+    ]  # fmt: skip
+
+
+def _title(found: Found) -> str:
+    """The distribution, and the plugin if the distribution has several."""
+    entries = importlib.metadata.distribution(found.distribution).entry_points
+    several = len([entry for entry in entries if entry.group == found.group]) > 1
+    return f"{found.distribution}: {found.title}" if several else found.distribution
+
+
+def _count(components: int) -> str:
+    return f"{components} component{'' if components == 1 else 's'}"
+
+
+def _print_table(rows: list[tuple[str, ...]], below: list[list[str]]) -> None:
+    """Rows in columns, each with lines of its own below it."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row, lines in zip(rows, below, strict=True):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        console.print(" " + text.rstrip(), markup=False)
+        for line in lines:
+            console.print(f"   {line}", markup=False)

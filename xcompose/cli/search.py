@@ -17,7 +17,6 @@ from xcompose.cli.common import (
     console,
     errors,
     print_json,
-    print_plugin_problems,
     read_budget,
     refuse_accelerator,
     usage_error,
@@ -58,7 +57,6 @@ def run(
     asked = None if budget is None else read_budget(budget)
     if asked is not None and asked.unit not in ("trials", "seconds"):
         raise usage_error(f"--budget: a search lasts for trials or for a time, found '{asked}'", '--budget "60 trials"')
-    print_plugin_problems()
     keep_memory()
     shows = errors if format is Format.json else console
     watcher = Watching(shows)

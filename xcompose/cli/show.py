@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from xcompose.cli.common import Format, FormatOption, console, print_json, print_plugin_problems, usage_error
+from xcompose.cli.common import Format, FormatOption, console, print_json, usage_error
 
 if TYPE_CHECKING:
     from xcompose.registry import Component
@@ -33,25 +33,29 @@ def run(
     console.print(escape(component.card.partition("\n")[2].strip("\n")))
     if component.also:
         console.print(f"also      {escape(', '.join(component.also))}")
-    print_plugin_problems()
 
 
 def _find(words: list[str]) -> Component:
     from xcompose import registry
     from xcompose.diagnostics.suggest import nearest
+    from xcompose.spec.catalogue import canonical
 
     known = registry.load()
     kind, name = (words[0], words[1]) if len(words) == 2 else (None, words[0])
-    found = [c for c in known.components(kind) if name in (c.full_name, c.name)]
+    schemas = [s for s in known.catalogue if kind in (None, s.kind)]
+    found = [s for s in schemas if name in (canonical(s), s.name)]
+    own = [s for s in found if name == canonical(s)]
+    if len(own) == 1:
+        found = own
     if len(found) == 1:
-        return found[0]
+        return known.component(found[0].kind, canonical(found[0]))
     if found:
-        commands = " · ".join(f"xcompose show {c.kind} {c.full_name}" for c in found)
+        commands = " · ".join(f"xcompose show {s.kind} {canonical(s)}" for s in found)
         raise usage_error(f"{len(found)} components are called {name}", commands)
-    others = [c for c in known.components(kind) if name in c.also]
+    others = [s for s in schemas if name in s.also]
     if others:
-        raise usage_error(f"no component is called '{name}'", f"xcompose calls it '{others[0].full_name}'")
-    near = nearest(name, [c.full_name for c in known.components(kind)])
+        raise usage_error(f"no component is called '{name}'", f"xcompose calls it '{canonical(others[0])}'")
+    near = nearest(name, [canonical(s) for s in schemas])
     raise usage_error(f"no component is called '{name}'", f"did you mean '{near[0]}'?" if near else "xcompose list")
 
 

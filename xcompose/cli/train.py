@@ -17,7 +17,6 @@ from xcompose.cli.common import (
     errors,
     print_findings,
     print_json,
-    print_plugin_problems,
     read_budget,
     refuse_accelerator,
     usage_error,
@@ -70,7 +69,6 @@ def run(
         resolved = attrs.evolve(resolved, train=settings)
     if teacher is not None and not resolved.train.get("addons"):
         raise usage_error("--teacher: nothing learns from a teacher here", "a spec with train.addons that name one")
-    print_plugin_problems()
     keep_memory()
     result = train(
         resolved,

@@ -35,6 +35,12 @@ def _home(found: Found) -> Path | None:
     return origin.parent if spec.submodule_search_locations else origin
 
 
+def is_inside(file: str, found: Found) -> bool:
+    """Whether a file of source belongs to the plugin's top-level package."""
+    home = _home(found)
+    return home is not None and _is_below(file, home)
+
+
 def _is_below(file: str, home: Path) -> bool:
     path = Path(os.path.abspath(file))
     return path == home or home in path.parents

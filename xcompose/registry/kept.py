@@ -86,19 +86,15 @@ def built_ins(load: Callable[[], Iterable[Plugin]]) -> tuple[Plugin, ...]:
     return loaded
 
 
-def third_party(found: Found, load: Callable[[], Plugin]) -> Plugin:
-    """One plugin of another distribution: as it was kept, or loaded now and then kept."""
+def peek(found: Found) -> Plugin | None:
+    """What is kept of a third-party plugin and still true of its code; None if nothing is."""
     there = _read(_name(found), _stamp(found))
-    if there is not None:
-        return there[0]
-    plugin = load()
-    keep(plugin)
-    return plugin
+    return there[0] if there else None
 
 
-def keep(plugin: Plugin) -> None:
-    """Keep what is known of a third-party plugin; nothing is kept of one whose schema is not plain data."""
-    _write(_name(plugin.found), _stamp(plugin.found), (plugin,))
+def keep(plugin: Plugin) -> bool:
+    """Keep what is known of a third-party plugin. False: its schema is not plain data, so nothing can be kept."""
+    return _write(_name(plugin.found), _stamp(plugin.found), (plugin,))
 
 
 def is_stale(found: Found) -> bool:
@@ -130,9 +126,10 @@ def _read(name: str, stamp: str) -> tuple[Plugin, ...] | None:
         return None
 
 
-def _write(name: str, stamp: str, plugins: tuple[Plugin, ...]) -> None:
+def _write(name: str, stamp: str, plugins: tuple[Plugin, ...]) -> bool:
     try:
         data = to_data(plugins)
-    except NotPlain:  # loaded in each run, as if nothing could be kept
-        return
+    except NotPlain:
+        return False
     cache.write(name, {"stamp": stamp, "at": time.time(), "plugins": data})
+    return True

@@ -75,7 +75,7 @@ class Loader:
     def load(self, found: Found) -> Loaded:
         """Import, register and ask one plugin. Whatever it raises, sys.exit included, becomes its `error`."""
         if found.group != GROUP:
-            return Loaded(_refused(found))
+            return Loaded(refused(found))
         for module in ("torch", "einops", "xcompose.api"):  # which all may import: their time is not the plugin's
             importlib.import_module(module)
         begin, printed = time.perf_counter(), io.StringIO()
@@ -124,7 +124,7 @@ class Loader:
         return listed(hook, self.manager.subset_hook_caller(hook, remove_plugins=others)())
 
 
-def _refused(found: Found) -> Plugin:
+def refused(found: Found) -> Plugin:
     version = version_of(found.group)
     here = f"this xcompose has API {API_VERSION}"
     if version is None:

@@ -41,10 +41,10 @@ class Registry:
     def from_found(cls, found: Iterable[Found]) -> Registry:
         """Load these plugins now, each kept apart from the others; nothing that was kept is read."""
         loader = Loader()
-        return cls._of_loaded(loader, [loader.load(one) for one in found])
+        return cls.of_loaded(loader, [loader.load(one) for one in found])
 
     @classmethod
-    def _of_loaded(cls, loader: Loader, known: Iterable[Loaded]) -> Registry:
+    def of_loaded(cls, loader: Loader, known: Iterable[Loaded]) -> Registry:
         """From plugins of which some gave their components, and of others only the schemas are known."""
         known = list(known)
         offers: dict[Key, list[Plugin]] = defaultdict(list)
@@ -107,23 +107,40 @@ def _clash(key: Key, offers: list[Plugin]) -> str:
 def load() -> Registry:
     """Everything that is installed. What was kept of a plugin stands for it until one of its components is taken."""
     loader = Loader()
-    live: dict[Found, Loaded] = {}
-
-    def now(found: Found) -> Plugin:
-        live[found] = loader.load(found)
-        return live[found].plugin
-
-    known = [
-        *kept.built_ins(lambda: [now(found) for found in discovery.built_in()]),
-        *(kept.third_party(found, functools.partial(now, found)) for found in discovery.third_party()),
-    ]
-    return Registry._of_loaded(loader, [live.get(plugin.found) or Loaded(plugin) for plugin in known])
+    return Registry.of_loaded(loader, [*_built_in(loader), *_third_party(loader)])
 
 
 @functools.cache
-def third_party_problems() -> tuple[Diagnostic, ...]:
-    """What is wrong with the plugins of other distributions, without a look at the built-in ones."""
+def built_in() -> Registry:
+    """Only what ships with xcompose."""
     loader = Loader()
-    found = discovery.third_party()
-    known = [Loaded(kept.third_party(one, lambda one=one: loader.load(one).plugin)) for one in found]
-    return Registry._of_loaded(loader, known).problems
+    return Registry.of_loaded(loader, _built_in(loader))
+
+
+@functools.cache
+def third_party() -> Registry:
+    """Only what other distributions bring."""
+    loader = Loader()
+    return Registry.of_loaded(loader, _third_party(loader))
+
+
+def _built_in(loader: Loader) -> list[Loaded]:
+    live: list[Loaded] = []
+
+    def now() -> list[Plugin]:
+        live.extend(loader.load(found) for found in discovery.built_in())
+        return [one.plugin for one in live]
+
+    known = kept.built_ins(now)
+    return live or [Loaded(plugin) for plugin in known]
+
+
+def _third_party(loader: Loader) -> list[Loaded]:
+    known = []
+    for found in discovery.third_party():
+        plugin = kept.peek(found)
+        loaded = loader.load(found) if plugin is None else Loaded(plugin)
+        if plugin is None:
+            kept.keep(loaded.plugin)
+        known.append(loaded)
+    return known
