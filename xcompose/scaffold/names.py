@@ -65,7 +65,7 @@ def names_of(name: str) -> Names:
     namespace = namespace_of(name)
     words = name.split("-")
     own = words[1:] if words[0] == "xcompose" else words
-    if len(own) == 1 and words[0] != "xcompose":
+    if not own or (len(own) == 1 and words[0] != "xcompose"):
         package = name.replace("-", "_")
         if package in OURS or package in sys.stdlib_module_names:
             raise _shadow(name, package)
@@ -114,7 +114,7 @@ def _refuse_shape(name: str) -> None:
         return
     if len(name) > LONGEST:
         raise NameProblem(f"'{name}' has {len(name)} letters, {LONGEST} are the most", "a shorter name: acme-mean")
-    mended = re.sub(r"[^a-z0-9-]", "", normal(name)).strip("-")
+    mended = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     fix = mended if SHAPE.fullmatch(mended) else "acme-mean"
     raise NameProblem(
         f"'{name}' is no name of a package: lower-case words of letters and digits, joined by dashes", f"write {fix}"
