@@ -17,6 +17,7 @@ import yaml as pyyaml
 from xcompose.spec.components import OPERATORS
 from xcompose.spec.files import SpecName
 from xcompose.spec.model import Expectation, Layer, Node, Section, Spec
+from xcompose.spec.settings import VERSION
 
 WIDTH = 96
 BARE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -34,7 +35,11 @@ def freeze(spec: Spec, folder: str | os.PathLike[str] | None = None) -> str:
         spec: what to write.
         folder: where the text will stand, for the names of other specs in it; beside the spec's file if not said.
     """
-    data = as_data(spec, folder, short=True)
+    return dump(as_data(spec, folder, short=True))
+
+
+def dump(data: dict[str, Any]) -> str:
+    """Plain data as the text of a spec, in the order that it has."""
     return pyyaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
 
 
@@ -48,7 +53,7 @@ class _Dumper(pyyaml.SafeDumper):
 def as_data(spec: Spec, folder: str | os.PathLike[str] | None = None, *, short: bool = False) -> dict[str, Any]:
     """A resolved spec as mappings, lists, texts and numbers; with `short`, components as expressions where they fit."""
     writer = _Writer(spec, Path(folder) if folder is not None else Path(spec.file).parent, short)
-    found: dict[str, Any] = {"xcompose": 1, "name": spec.name}
+    found: dict[str, Any] = {"xcompose": VERSION, "name": spec.name}
     found.update({"about": spec.about} if spec.about else {})
     found.update({"paper": list(spec.paper)} if spec.paper else {})
     if spec.model is not None:
@@ -62,6 +67,12 @@ def as_data(spec: Spec, folder: str | os.PathLike[str] | None = None, *, short: 
     if spec.expect:
         found["expect"] = writer.value(spec.expect)
     return found
+
+
+def written(value: Any) -> str:
+    """A value as a spec would say it, on one line."""
+    said = _Writer(Spec("", ""), Path(), True).expression(value)
+    return str(value) if said is None else said
 
 
 def fingerprint(spec: Spec) -> str:
@@ -149,7 +160,7 @@ class _Writer:
         return str(value)
 
     def _node(self, node: Node) -> Any:
-        text = self._expression(node) if self.short else None
+        text = self.expression(node) if self.short else None
         if text is not None and len(text) <= WIDTH:
             return text
         return {"type": node.name, **{name: self.value(value) for name, value in self._options(node).items()}}
@@ -159,13 +170,13 @@ class _Writer:
             name: value for name, value in node.options.items() if value is not None and name not in node.inherited
         }  # fmt: skip
 
-    def _expression(self, value: Any) -> str | None:
+    def expression(self, value: Any) -> str | None:
         """An expression, or None where only a mapping can say it."""
         match value:
             case Node(kind="pattern", name=name, options={"of": (_, _, *_) as members}) if name in SIGNS:
                 return self._joined(SIGNS[name], name, tuple(members))
             case Node():
-                arguments = [(name, self._expression(item)) for name, item in self._options(value).items()]
+                arguments = [(name, self.expression(item)) for name, item in self._options(value).items()]
                 if None in [text for _, text in arguments]:
                     return None
                 written = ", ".join(f"{name}={text}" for name, text in arguments)
@@ -182,12 +193,12 @@ class _Writer:
             case tuple() if _is_layers(value):
                 return None
             case list() | tuple() if _is_shared(value):
-                pairs = [(share, self._expression(node)) for share, node in value]
+                pairs = [(share, self.expression(node)) for share, node in value]
                 if None in [text for _, text in pairs]:
                     return None
                 return f"[{', '.join(str(text) if share == 1 else f'{share}*{text}' for share, text in pairs)}]"
             case list() | tuple():
-                items = [self._expression(item) for item in value]
+                items = [self.expression(item) for item in value]
                 return None if None in items else f"[{', '.join(map(str, items))}]"
         return None
 
@@ -195,14 +206,14 @@ class _Writer:
         """Patterns joined by an operator, where the parser gives the same tree back."""
         operands = []
         for member in members:
-            text = self._expression(member)
+            text = self.expression(member)
             if text is None or (member.name == name and sign == "|"):
                 return self._called(name, members)
             operands.append(f"({text})" if member.name in SIGNS else text)
         return f" {sign} ".join(operands) if sign == "|" or len(members) == 2 else self._called(name, members)
 
     def _called(self, name: str, members: tuple[Node, ...]) -> str | None:
-        text = self._expression(members)
+        text = self.expression(members)
         return None if text is None else f"{name}(of={text})"
 
     @staticmethod

@@ -122,5 +122,8 @@ class Spec:
     variants: tuple[str, ...] = ()
     """The names that `FILE@NAME` takes."""
     let: Mapping[str, Any] = attrs.field(factory=dict)
+    frozen: Record | None = attrs.field(default=None, eq=False, repr=False)
+    """What the text meant when it was frozen: `settings.FrozenOptions`. None for a spec that is not frozen, or that a
+    variant or an override changes."""
     origins: Mapping[str, tuple[Origin, ...]] = attrs.field(factory=dict, eq=False, repr=False)
     """By path, for `xcompose why`."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.diagnostics import Diagnostic, Severity, SpecError
 from xcompose.schema import ValueType
-from xcompose.spec import expect, files, tree, yaml
+from xcompose.spec import drift, expect, files, tree, yaml
 from xcompose.spec.catalogue import Catalogue
 from xcompose.spec.files import SNAKE, Document
 from xcompose.spec.findings import BROKEN, Exhausted, Findings, Refused
 from xcompose.spec.merge import Stack, heads, lookups
-from xcompose.spec.model import Spec
+from xcompose.spec.model import Record, Spec
 from xcompose.spec.origins import Origins, text_of
 from xcompose.spec.resolver import Place, Resolver
 from xcompose.spec.scopes import model_scope
@@ -27,8 +28,9 @@ TEXTS = ValueType("list", of=TEXT)
 
 
 def load(
-    reference: str | os.PathLike[str], sets: Sequence[str] = (), *, catalogue: Catalogue, root: Path | None = None
-) -> Spec:
+    reference: str | os.PathLike[str], sets: Sequence[str] = (), *, catalogue: Catalogue, root: Path | None = None,
+    drifted: Severity = "error",
+) -> Spec:  # fmt: skip
     """Read a spec.
 
     Args:
@@ -36,17 +38,19 @@ def load(
         sets: overrides, PATH=VALUE each.
         catalogue: the components there are.
         root: the folder that `extends` may not leave; the project's if not said.
+        drifted: what it is when a frozen spec does not mean what it meant: an error, or a warning of Python for those
+            who can tell otherwise whether the spec still fits, from weights that were trained by it.
 
     Raises:
         SpecError: with every finding.
     """
-    spec, diagnostics = check(reference, sets, catalogue, root=root)
+    spec, diagnostics = check(reference, sets, catalogue, root=root, drifted=drifted)
     return _or_raise(spec, diagnostics)
 
 
 def load_text(
     text: str | bytes | Mapping[str, Any], name: str = "spec", sets: Sequence[str] = (), *, catalogue: Catalogue,
-    variants: Sequence[str] = (), folder: Path | None = None,
+    variants: Sequence[str] = (), folder: Path | None = None, drifted: Severity = "error",
 ) -> Spec:  # fmt: skip
     """Read a spec that is in no file: YAML text, a mapping, or an OmegaConf `DictConfig`.
 
@@ -57,23 +61,27 @@ def load_text(
         catalogue: the components there are.
         variants: which ones to apply.
         folder: what names of other specs in it are relative to; without it, it can name none.
+        drifted: as for `load`.
 
     Raises:
         SpecError: with every finding.
     """
-    spec, diagnostics = check_text(text, name, sets, catalogue, variants=variants, folder=folder)
+    spec, diagnostics = check_text(text, name, sets, catalogue, variants=variants, folder=folder, drifted=drifted)
     return _or_raise(spec, diagnostics)
 
 
 def _or_raise(spec: Spec | None, diagnostics: list[Diagnostic]) -> Spec:
     if spec is None:
         raise SpecError(diagnostics)
+    for diagnostic in diagnostics:
+        if diagnostic.code == drift.DRIFTED:
+            warnings.warn(f"{spec.name}: {diagnostic.message}; {'; or '.join(diagnostic.fixes)}", stacklevel=3)
     return spec
 
 
 def check(
     reference: str | os.PathLike[str], sets: Sequence[str] = (), catalogue: Catalogue | None = None,
-    until: str = "schema", root: Path | None = None,
+    until: str = "schema", root: Path | None = None, drifted: Severity = "error",
 ) -> tuple[Spec | None, list[Diagnostic]]:  # fmt: skip
     """Read a spec and say everything about it: errors, warnings, hints. There is a spec only without errors.
 
@@ -83,6 +91,7 @@ def check(
         catalogue: the components there are.
         until: the last stage: `parse` reads the text alone and gives no spec, `schema` everything.
         root: the folder that `extends` may not leave; the project's if not said.
+        drifted: the severity of findings about a frozen spec that does not mean what it meant.
     """
     path, variants = files.split(os.fspath(reference))
     try:
@@ -91,12 +100,13 @@ def check(
         return None, list(error.diagnostics)
     if until == "parse":
         return None, list(document.hints)
-    return check_document(document, variants, sets, catalogue or Catalogue())
+    return check_document(document, variants, sets, catalogue or Catalogue(), drifted)
 
 
 def check_text(
     text: str | bytes | Mapping[str, Any], name: str = "spec", sets: Sequence[str] = (),
     catalogue: Catalogue | None = None, *, variants: Sequence[str] = (), folder: Path | None = None,
+    drifted: Severity = "error",
 ) -> tuple[Spec | None, list[Diagnostic]]:  # fmt: skip
     """Like `check`, for a spec that is in no file."""
     from xcompose.spec.interop import as_text
@@ -106,12 +116,13 @@ def check_text(
         return None, list(parsed.diagnostics)
     place = folder.resolve() / f"{name}{yaml.SUFFIX}" if folder else None
     document = Document(name, place, files.boundary_of(place) if place else None, parsed.tree, parsed.diagnostics)
-    return check_document(document, variants, sets, catalogue or Catalogue())
+    return check_document(document, variants, sets, catalogue or Catalogue(), drifted)
 
 
 def check_document(
-    document: Document, variants: Sequence[str], sets: Sequence[str], catalogue: Catalogue
-) -> tuple[Spec | None, list[Diagnostic]]:
+    document: Document, variants: Sequence[str], sets: Sequence[str], catalogue: Catalogue,
+    drifted: Severity = "error",
+) -> tuple[Spec | None, list[Diagnostic]]:  # fmt: skip
     """Like `check`, for a spec whose text was read."""
     stem = Path(document.shown).name.removesuffix(yaml.SUFFIX)
     homes = {field.name: name for name in ("search", "train") for field in SECTIONS[name].fields}
@@ -125,8 +136,25 @@ def check_document(
         spec = _Sections(resolver, gathered, stem, variants).spec()
     except Exhausted:
         spec = None
+    if spec is not None and spec.frozen is not None:
+        for finding in _drift(document, spec, [*variants, *sets], catalogue, findings.failed):
+            findings.add(attrs.evolve(finding, severity=drifted))
+        spec = attrs.evolve(spec, frozen=None) if variants or sets else spec
     ordered = sorted(findings.diagnostics, key=_order)
     return (None if findings.failed else spec), ordered
+
+
+def _drift(
+    document: Document, spec: Spec, changes: Sequence[str], catalogue: Catalogue, failed: bool
+) -> list[Diagnostic]:
+    """What of a frozen spec is different; of one that variants or overrides change, what of the file itself is."""
+    assert spec.frozen is not None
+    if failed:
+        return drift.missing(spec.frozen, catalogue, document.root)
+    if changes:
+        found = check_document(document, (), (), catalogue, "warning")[1]
+        return [diagnostic for diagnostic in found if diagnostic.code == drift.DRIFTED]
+    return drift.drift(spec, catalogue, document.root)
 
 
 def _order(diagnostic: Diagnostic) -> tuple[Any, ...]:
@@ -144,13 +172,15 @@ class _Sections:
         resolver = self.resolver
         self._names_of_let()
         model = self._model()
-        addons, task, train, search = (self._section(name) for name in ("addons", "task", "train", "search"))
+        addons, task, train, search, frozen = (
+            self._section(name) for name in ("addons", "task", "train", "search", "frozen")
+        )  # fmt: skip
         length = model.options.get("length") if model is not None else None
         return Spec(
             name=self._name(), file=resolver.document.shown, about=self._text("about"), paper=self._texts("paper"),
             model=model, addons=addons or (), task=task, train=self._train(train, length), search=self._search(search),
             expect=expect.expectations(resolver, "expect", self._stack("expect"), self.gathered.stage),
-            variants=self.gathered.variants, let=self._let(), origins=Origins(resolver),
+            variants=self.gathered.variants, let=self._let(), frozen=frozen, origins=Origins(resolver),
         )  # fmt: skip
 
     def _stack(self, name: str) -> Stack:
@@ -201,7 +231,7 @@ class _Sections:
         values = settings_of(train, length)
         if goal:
             values["goal"] = expect.expectations(self.resolver, "train.goal", goal, other=expect.metric)
-        return values
+        return Record(values, train.span, train.spans)
 
     def _search(self, search: Any) -> Mapping[str, Any]:
         if not search:

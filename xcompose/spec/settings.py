@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xcompose.schema import AnyValue, Budget, Count, Length, Part, Real, ValueType, option, options, type_of
+from xcompose.schema import AnyValue, Budget, Count, Length, Part, Real, Text, ValueType, option, options, type_of
 
 
 @options
@@ -75,6 +75,24 @@ class SearchOptions:
     """How candidates are chosen."""
 
 
+@options
+class FrozenOptions:
+    """What a frozen spec meant when it was frozen; `xcompose freeze` writes it, and nobody else."""
+
+    language: Count = option()
+    """The version of the language."""
+    plugins: dict[str, Text] = option()
+    """By distribution: its version."""
+    meaning: Text = option()
+    """A digest of model, addons, task and training."""
+    components: dict[str, dict[str, Text]] = option({})
+    """By kind and name: the distribution, and a digest of the options."""
+    parameters: Count | None = option(None)
+    """How many numbers the model held."""
+    tensors: Text | None = option(None)
+    """A digest of the names and shapes of the model's tensors."""
+
+
 DEFAULT_LENGTH = 1024
 ADDONS = ValueType("list", of=ValueType("component", kind="addon"))
 TASK = ValueType("component", kind="task", optional=True)
@@ -83,6 +101,7 @@ SECTIONS: dict[str, ValueType] = {
     "task": TASK,
     "train": type_of(TrainOptions),
     "search": type_of(SearchOptions),
+    "frozen": type_of(FrozenOptions),
 }
 """The sections with a type of their own; `model` and `let` are read apart."""
 
@@ -92,7 +111,7 @@ VERSION = 1
 INHERITED = ("let", "model", "addons", "task", "train", "search", "expect")
 """What `extends` brings."""
 
-KEYS = ("xcompose", "name", "about", "paper", "extends", *INHERITED, "variants")
+KEYS = ("xcompose", "name", "about", "paper", "extends", *INHERITED, "variants", "frozen")
 """Every section."""
 
 VARIED = ("name", "about", "paper", *INHERITED)

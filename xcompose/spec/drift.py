@@ -1,0 +1,230 @@
+"""What of a frozen spec is different from when it was frozen.
+
+A frozen spec writes every value. So whatever nobody wrote in it and is set all the same came later: an option that was
+not there, or a default where there was none. And a value that is another one was edited by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from xcompose.diagnostics import Diagnostic, Note, Span
+from xcompose.spec import tree
+from xcompose.spec.catalogue import Catalogue
+from xcompose.spec.freeze import written
+from xcompose.spec.frozen import meaning, signature, structure, unset, version_of
+from xcompose.spec.model import Layer, Node, Record, Section, Spec
+
+DRIFTED = "XC044"
+AGAIN = "freeze it again from its source"
+PARTS = ("addons", "task")
+
+
+@attrs.frozen
+class Later:
+    """A value that is set although nobody wrote it."""
+
+    option: str
+    value: Any
+    path: str
+    span: Span | None
+    node: Node | None = None
+    """The component whose option it is; none for a setting of training."""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Kind, component and option."""
+        return (self.node.kind, self.node.name, self.option) if self.node else ("", "", self.option)
+
+
+def drift(spec: Spec, catalogue: Catalogue, root: tree.Mapping) -> list[Diagnostic]:
+    """What is different, one finding each; nothing for a spec that is not frozen.
+
+    Args:
+        spec: as it was read, without variants and overrides.
+        catalogue: the components there are.
+        root: its text.
+    """
+    return [] if spec.frozen is None else _Drift(spec, spec.frozen, catalogue, root).findings()
+
+
+def missing(record: Record, catalogue: Catalogue, root: tree.Mapping) -> list[Diagnostic]:
+    """The components of a frozen spec that are not here, with the versions that had them."""
+    found = []
+    for kind, name, origin, _ in _components(record):
+        if catalogue.get(kind, name) is None:
+            then, now = record["plugins"].get(origin, ""), version_of(origin)
+            label = f"{origin} {now} does not have it" if now else f"{origin} is not installed"
+            message = f"the {kind} '{name}' came from {origin} {then} when the spec was frozen"
+            found.append(_finding(message, _span(root, "components", kind, name), label, (_install(origin, then),)))
+    return found
+
+
+def rebuilt(spec: Spec, model: Any) -> list[Diagnostic]:
+    """What the model of a frozen spec holds that it did not hold, or the other way round.
+
+    Args:
+        spec: as it was read.
+        model: as it is built now, on any device.
+    """
+    record = spec.frozen
+    if record is None or record["tensors"] is None:
+        return []
+    now = structure(model)
+    if now == {name: record[name] for name in now}:
+        return []
+    counts = record["parameters"], now["parameters"]
+    what = (
+        f"{counts[1]:,} parameters, and had {counts[0]:,}"
+        if counts[0] != counts[1]
+        else "tensors of other names or shapes"
+    )
+    name = "parameters" if counts[0] != counts[1] else "tensors"
+    message = f"the model has {what} when the spec was frozen"
+    label = "equal options build another model now" + _versions(record)
+    finding = _finding(message, record.spans.get(name), label, _mends(record), path=f"frozen.{name}")
+    return [attrs.evolve(finding, stage="build", spec=spec.name)]
+
+
+@attrs.frozen
+class _Drift:
+    spec: Spec
+    record: Record
+    catalogue: Catalogue
+    root: tree.Mapping
+
+    def findings(self) -> list[Diagnostic]:
+        later = {one.key: one for one in _later(self.spec)}
+        places: dict[Span | None, list[Later]] = {}
+        for one in later.values():
+            places.setdefault(one.span, []).append(one)
+        found = [*self._moved(), *(self._came(*together) for together in places.values())]
+        if meaning(self.spec, self.catalogue, frozenset(later)) != self.record["meaning"]:
+            found.append(self._edited())
+        return found
+
+    def _moved(self) -> Iterator[Diagnostic]:
+        """Components of another distribution than they were."""
+        for kind, name, origin, _ in _components(self.record):
+            schema = self.catalogue.get(kind, name)
+            if schema is not None and schema.distribution != origin:
+                then = f"{origin} {self.record['plugins'].get(origin, '')}".strip()
+                now = f"{schema.distribution} {version_of(schema.distribution)}".strip()
+                message = f"the {kind} '{name}' comes from {now}, and came from {then} when the spec was frozen"
+                mends = (_install(origin, self.record["plugins"].get(origin, "")), AGAIN)
+                yield _finding(message, _span(self.root, "components", kind, name), fixes=mends)
+
+    def _came(self, one: Later, *others: Later) -> Diagnostic:
+        owner = f"the {one.node.kind} '{one.node.name}'" if one.node else "'train'"
+        said = written(one.value)
+        message = f"'{one.option}' of {owner} is {said}, and was not set when the spec was frozen"
+        label = "a new option, or a new default" + _versions(self.record, self._origin(one.node))
+        mends = _mends(self.record, self._origin(one.node))
+        notes = [Note(f"'{other.option}' is {written(other.value)}, and was not set either") for other in others]
+        return attrs.evolve(_finding(message, one.span, label, mends, path=one.path), notes=tuple(notes))
+
+    def _edited(self) -> Diagnostic:
+        changed = [
+            f"{kind} '{name}'" for kind, name, _, digest in _components(self.record)
+            if (schema := self.catalogue.get(kind, name)) is not None and signature(schema) != digest
+        ]  # fmt: skip
+        fix = f"if that is meant, freeze it again: xcompose freeze {self.spec.file} -o {self.spec.file}"
+        if changed:
+            label = f"edited since, or read otherwise: the options of the {', the '.join(changed)} are others now"
+            return _finding(
+                "the spec means something else than when it was frozen", _span(self.root, "meaning"),
+                label + _versions(self.record), (*_mends(self.record)[:1], fix), path="frozen.meaning",
+            )  # fmt: skip
+        label = "its model, addons, task or training are others than then"
+        return _finding(
+            "the spec was edited since it was frozen", _span(self.root, "meaning"), label,
+            ("take the edit back, and change its source", fix), path="frozen.meaning",
+        )  # fmt: skip
+
+    def _origin(self, node: Node | None) -> str:
+        said = self.record["components"].get(node.kind, {}).get(node.name, "") if node else ""
+        return said.partition(" ")[0] or "xcompose"
+
+
+def _span(root: tree.Mapping, *keys: str) -> Span | None:
+    """The key that is written last of these below `frozen`."""
+    found, here = None, root
+    for key in ("frozen", *keys):
+        entry = here.get(key) if isinstance(here, tree.Mapping) else None
+        if entry is None:
+            break
+        found, here = entry.key.span, entry.value
+    return found
+
+
+def _components(record: Record) -> Iterator[tuple[str, str, str, str]]:
+    """Kind, name, distribution and digest of each component that was used."""
+    for kind, names in record["components"].items():
+        for name, said in names.items():
+            origin, _, digest = said.partition(" ")
+            yield kind, name, origin, digest
+
+
+def _later(spec: Spec) -> Iterator[Later]:
+    """Values that are set although nobody wrote them."""
+    if spec.model is not None:
+        yield from _of(spec.model, set(spec.model.options) - spec.model.written)
+    for name in PARTS:
+        yield from _of(getattr(spec, name), set())
+    yield from _settings(spec.train, "train")
+
+
+def _of(value: Any, unwritten: set[str]) -> Iterator[Later]:
+    """Those in a value; `unwritten` are keys of the model that layers take over."""
+    match value:
+        case Node():
+            for name, item in value.options.items():
+                if name in value.written:
+                    yield from _of(item, unwritten)
+                elif not unset(item) and name not in value.inherited:
+                    yield Later(name, item, f"{value.path}.{name}", value.span, value)
+        case Layer(options=options) | Section(options=options):
+            for name, item in options.items():
+                if name not in unwritten:
+                    yield from _of(item, unwritten)
+        case Mapping():
+            for item in value.values():
+                yield from _of(item, unwritten)
+        case list() | tuple():
+            for item in value:
+                yield from _of(item, unwritten)
+
+
+def _settings(value: Any, path: str) -> Iterator[Later]:
+    if isinstance(value, Record):
+        for name, item in value.items():
+            if not unset(item) and name not in value.spans:
+                yield Later(name, item, f"{path}.{name}", value.span)
+            else:
+                yield from _settings(item, f"{path}.{name}")
+    else:
+        yield from _of(value, set())
+
+
+def _versions(record: Record, distribution: str = "xcompose") -> str:
+    then, now = record["plugins"].get(distribution, ""), version_of(distribution)
+    return f" ({distribution} {then} then, {now or 'none'} now)" if then != now else ""
+
+
+def _mends(record: Record, distribution: str = "xcompose") -> tuple[str, ...]:
+    then = record["plugins"].get(distribution, "")
+    same = not then or then == version_of(distribution)
+    return (AGAIN,) if same else (_install(distribution, then), AGAIN)
+
+
+def _install(distribution: str, version: str) -> str:
+    return f"pip install {distribution}{f'=={version}' if version else ''}"
+
+
+def _finding(
+    message: str, span: Span | None, label: str = "", fixes: tuple[str, ...] = (), path: str = "frozen"
+) -> Diagnostic:
+    return Diagnostic(DRIFTED, message, span, label, path=path, fixes=fixes, stage="schema")
