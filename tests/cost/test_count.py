@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+import xcompose as xc
 from xcompose import registry
 from xcompose.compose.build import build_model, plan_model
 from xcompose.cost.count import Flops, counts, parameters
@@ -39,6 +40,16 @@ def test_parameters_count_once_and_frozen_ones_are_not_trainable():
 def rows_work(n: int, layers: int) -> int:
     """Projections, feed-forward and output of n rows."""
     return 2 * n * (layers * (4 * DIM * DIM + 2 * DIM * FFN) + DIM * VOCAB)
+
+
+def test_what_is_stored_when_training_is_over_counts_as_trained():
+    pytest.importorskip("torchao", reason="pip install 'xcompose[quantize]'")
+    model = {"type": "decoder", "dim": 32, "heads": 2, "layers": 1}
+    specs = [xc.read({"xcompose": 1, "model": model, "addons": addons}) for addons in ([], ["quantize(int8)"])]
+    plain, stored = (parameters(plan_model(one)) for one in specs)
+
+    assert stored == plain
+    assert stored.trainable == stored.total
 
 
 @pytest.mark.parametrize("n", [13, 64, 1000])
@@ -152,6 +163,7 @@ def test_growth_is_read_beyond_the_longest_length_of_the_spec():
 SCRIPT = """
 import resource, sys
 import torch
+import xcompose as xc
 from xcompose import registry
 from xcompose.compose.build import plan_model
 from xcompose.cost.count import counts

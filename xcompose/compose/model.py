@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from xcompose.attention.island import casting, exact
 from xcompose.attention.reads import Axis
@@ -253,6 +254,13 @@ class Model(nn.Module, ABC):
     def frozen(self) -> bool:
         """Whether its base stays as it is, and only what add-ons put beside it is trained."""
         return any(listed.addon.freezes for listed in self.addons)
+
+    @property
+    def trained(self) -> int:
+        """How many of its numbers are trained, weights that are stored in few bits when training is over among them."""
+        each = {id(p): p for p in self.parameters()}.values()
+        stored = (is_traceable_wrapper_subclass(p) and not self.frozen for p in each)
+        return sum(p.numel() for p, later in zip(each, stored, strict=True) if p.requires_grad or later)
 
     def decoding(self) -> tuple[Stack, ...]:
         """The stacks that remember."""

@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from xcompose.attention.explain import recording
 from xcompose.attention.reads import Axis, Choice
@@ -104,10 +103,9 @@ def summarise(model: Model, *, explain: bool = False, registry: Registry | None 
     spec, node = model.spec, model.node
     each = {id(p): p for p in model.parameters()}.values()
     shown = min([SHOWN_AT, *_lengths(model, node).values()])
-    stores = not any(listed.addon.freezes for listed in model.addons)
     return Summary(
         name=spec.name if spec else node.name, type=node.name, parameters=sum(p.numel() for p in each),
-        trainable=sum(p.numel() for p in each if p.requires_grad or (stores and is_traceable_wrapper_subclass(p))),
+        trainable=model.trained,
         lengths=_lengths(model, node),
         growth=_growth(model), state_bytes=model.state_bytes(shown), shown_at=shown,
         rows=_Describer(model, node, Speller(registry or load()), explain).rows(),

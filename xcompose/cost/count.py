@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from xcompose.compose.inputs import Inputs
+from xcompose.compose.model import Model
 from xcompose.compose.parts import Mixer
 from xcompose.compose.tuned import Tuned
 from xcompose.cost.stand_in import counted_tiles
@@ -51,7 +52,8 @@ class Parameters:
 def parameters(model: nn.Module) -> Parameters:
     """Count the parameters of a model; shared ones count once."""
     every = list(model.parameters())
-    return Parameters(sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad))
+    trained = model.trained if isinstance(model, Model) else sum(p.numel() for p in every if p.requires_grad)
+    return Parameters(sum(p.numel() for p in every), trained)
 
 
 def counts(
