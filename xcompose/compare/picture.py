@@ -47,13 +47,18 @@ def picture(pattern: Pattern, *, causal: bool, rows: int = ROWS, columns: int = 
 
 
 def pictures_of(component: Component) -> list[str]:
-    """Lines for `xcompose show`: what a pattern lets queries read, with small numbers for its options.
+    """Lines for `xcompose show`: the pictures of a pattern, side by side."""
+    return side_by_side(pictures(component))
+
+
+def pictures(component: Component) -> tuple[Picture, ...]:
+    """What a pattern lets queries read, with small numbers for its options: in an encoder, in a decoder, and changed.
 
     Nothing for a component that is no pattern, for one made of other patterns, and for one whose contents decide.
     """
     if component.kind != "pattern":
-        return []
-    return side_by_side([p for p in _pictures(component) if p is not None][:MOST])
+        return ()
+    return tuple(p for p in _pictures(component) if p is not None)[:MOST]
 
 
 def side_by_side(pictures: Sequence[Picture]) -> list[str]:

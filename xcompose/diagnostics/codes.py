@@ -24,21 +24,26 @@ _TABLE = (
         "XC001",
         "a file cannot be read",
         "There is nothing at that place, or a folder, or something that this user may not read.",
-        bad="xcompose check specs/mispelt.xc.yaml",
-        mend="xcompose check specs/misspelt.xc.yaml",
+        bad="xcompose check mispelt.xc.yaml",
+        mend="xcompose check mine.xc.yaml --stage schema",
     ),
     Code(
         "XC002",
         "a file's name is not that of a spec",
         "A spec's name ends in .xc.yaml, so that editors, hooks and this program find specs and nothing else.",
-        bad="xcompose check mine.yaml",
-        mend=("mv mine.yaml mine.xc.yaml\nxcompose check mine.xc.yaml"),
+        bad=("mv mine.xc.yaml mine.yaml\nxcompose check mine.yaml"),
+        mend=("mv mine.xc.yaml model.xc.yaml\nxcompose check model.xc.yaml --stage schema"),
     ),
     Code(
         "XC003",
         "not UTF-8 text",
         "A spec is UTF-8 text without characters that cannot be seen. A byte order mark and line ends of any "
         "system are fine.",
+        bad=("printf 'xcompose: 1\\nname: caf\\xe9\\n' > latin.xc.yaml\nxcompose check latin.xc.yaml"),
+        mend=(
+            "printf 'xcompose: 1\\nabout: caf\\xc3\\xa9\\n' > latin.xc.yaml\n"
+            "xcompose check latin.xc.yaml --stage schema"
+        ),
     ),
     Code(
         "XC004",
@@ -84,6 +89,8 @@ _TABLE = (
         "too large, or nested too deep",
         "A spec has at most 1 MiB, 64 levels of YAML, 32 levels of an expression, 20,000 keys and values, and"
         " texts of 65,536 characters.",
+        bad=("xcompose: 1\nmodel: {type: decoder, dim: 64, layers: 2}\nx-notes: " + "[" * 64 + "]" * 64 + "\n"),
+        mend=("xcompose: 1\nmodel: {type: decoder, dim: 64, layers: 2}\nx-notes: []\n"),
     ),
     Code(
         "XC009",
@@ -223,6 +230,28 @@ _TABLE = (
         "XC024",
         "one name for two things",
         "A name of `each` or `let` is also another's, so a reference to it could mean either.",
+        bad=(
+            "xcompose: 1\n"
+            "model:\n"
+            "  type: decoder\n"
+            "  dim: 64\n"
+            "  heads: 2\n"
+            "  layers:\n"
+            "    - each: {w: [4, 8]}\n"
+            "      mixer: attention(pattern=window(${w}))\n"
+            "let: {w: 16}\n"
+        ),
+        mend=(
+            "xcompose: 1\n"
+            "model:\n"
+            "  type: decoder\n"
+            "  dim: 64\n"
+            "  heads: 2\n"
+            "  layers:\n"
+            "    - each: {near: [4, 8]}\n"
+            "      mixer: attention(pattern=window(${near}))\n"
+            "let: {w: 16}\n"
+        ),
     ),
     Code(
         "XC025",
@@ -230,7 +259,7 @@ _TABLE = (
         "The file that `extends` names is not there, lies outside the project, ends in another suffix, or "
         "comes back to this one.",
         bad=("xcompose: 1\nextends: nowhere.xc.yaml\n"),
-        mend=("xcompose: 1\nextends: base.xc.yaml\n"),
+        mend=("xcompose: 1\nextends: mine.xc.yaml\n"),
     ),
     Code(
         "XC026",
@@ -259,10 +288,13 @@ _TABLE = (
         "A path counts list items as they are written. When a value changes its type, a path into the old one"
         " leads nowhere.",
         bad=(
-            "xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 4}\nvariants:\n  tiny: {model.mixer.patern: none}\n"
+            "xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 4}\nvariants:\n  tiny: {model.mixer.patern: dense}\n"
         ),
         mend=(
-            "xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 4}\nvariants:\n  tiny: {model.mixer.pattern: none}\n"
+            "xcompose: 1\n"
+            "model: {type: decoder, dim: 256, layers: 4}\n"
+            "variants:\n"
+            "  tiny: {model.mixer.pattern: dense}\n"
         ),
     ),
     # composition
@@ -270,6 +302,24 @@ _TABLE = (
         "XC030",
         "a part refuses its options",
         "Each option is well formed, but together they make no part: the plugin says why.",
+        bad=(
+            "xcompose: 1\n"
+            "model:\n"
+            "  type: decoder\n"
+            "  dim: 64\n"
+            "  heads: 2\n"
+            "  layers: 2\n"
+            "search: {choices: {model.heads: [1, 2]}, minimize: [params], budget: 200 steps}\n"
+        ),
+        mend=(
+            "xcompose: 1\n"
+            "model:\n"
+            "  type: decoder\n"
+            "  dim: 64\n"
+            "  heads: 2\n"
+            "  layers: 2\n"
+            "search: {choices: {model.heads: [1, 2]}, minimize: [params], budget: 20 trials}\n"
+        ),
     ),
     Code(
         "XC031",
@@ -314,24 +364,62 @@ _TABLE = (
         "XC033",
         "something a part needs is not said",
         "A part needs a fact that the spec does not state, for example the length of a sequence.",
+        bad=(
+            "xcompose: 1\n"
+            "model:\n"
+            "  type: decoder\n"
+            "  dim: 64\n"
+            "  heads: 2\n"
+            "  layers: 2\n"
+            "  mixer: attention(pattern=local([4, 4], memory=[2, 2]))\n"
+        ),
+        mend=(
+            "xcompose: 1\n"
+            "model:\n"
+            "  type: decoder\n"
+            "  dim: 64\n"
+            "  heads: 2\n"
+            "  layers: 2\n"
+            "  mixer: attention(pattern=local([8], memory=[4]))\n"
+        ),
     ),
     Code(
         "XC034",
         "add-ons in an order that does not work",
         "Add-ons stand in the order weights, numbers, storage, adapters; an earlier one would undo a later one.",
-        bad="addons: [adapter(8), share(all)]",
-        mend="addons: [share(all), adapter(8)]",
+        bad=(
+            "xcompose: 1\n"
+            "model:\n"
+            "  type: decoder\n"
+            "  dim: 64\n"
+            "  heads: 2\n"
+            "  layers: 2\n"
+            "addons: [adapter(8), share(all)]\n"
+        ),
+        mend=(
+            "xcompose: 1\n"
+            "model:\n"
+            "  type: decoder\n"
+            "  dim: 64\n"
+            "  heads: 2\n"
+            "  layers: 2\n"
+            "addons: [share(all), adapter(8)]\n"
+        ),
     ),
     # building
     Code(
         "XC040",
         "a model too large for this machine",
         "Before a tensor is made, parameters and their gradients are counted; what would not fit is refused.",
+        bad=("xcompose: 1\nmodel: {type: decoder, dim: 1Mi, layers: 100}\n"),
+        mend=("xcompose: 1\nmodel: {type: decoder, dim: 1Ki, layers: 10}\n"),
     ),
     Code(
         "XC041",
         "a length that the model cannot take",
         "A mechanism takes lengths up to a limit, or multiples of a number.",
+        bad="xcompose cost mine.xc.yaml --set length=64 --set position=learned --length 1Ki",
+        mend="xcompose cost mine.xc.yaml --set length=64 --set position=learned --length 64",
     ),
     Code(
         "XC042",
@@ -430,6 +518,8 @@ _TABLE = (
         "XC060",
         "an expectation that cannot be tested",
         "`expect` asks for something that this model has no measure for.",
+        bad="xcompose train mine.xc.yaml --data text.txt --set train.goal.accuracy=0.5..",
+        mend="xcompose train mine.xc.yaml --data text.txt --set train.goal.bits_per_byte=..9",
     ),
     Code(
         "XC061",
@@ -471,6 +561,8 @@ _TABLE = (
         "XC068",
         "training diverged",
         "The loss is no longer a number, so further steps mean nothing. The last checkpoint is as it was.",
+        bad="xcompose train mine.xc.yaml --data text.txt --set train.lr=1e30 --set train.clip=1e30 --budget '20 steps'",
+        mend="xcompose train mine.xc.yaml --data text.txt",
     ),
     # certificates
     Code(
@@ -534,21 +626,29 @@ _TABLE = (
         "XC080",
         "there is no such data",
         "The file or folder behind `--data` is not there or cannot be read.",
+        bad="xcompose train mine.xc.yaml --data nowhere.txt",
+        mend="xcompose train mine.xc.yaml --data text.txt",
     ),
     Code(
         "XC081",
         "there is nothing in the data",
         "The data is empty.",
+        bad=("touch empty.txt\nxcompose train mine.xc.yaml --data empty.txt"),
+        mend="xcompose train mine.xc.yaml --data text.txt",
     ),
     Code(
         "XC082",
         "the data is not text",
         "A task that reads text was given binary contents.",
+        bad=("printf 'a\\x00b' > binary.txt\nxcompose train mine.xc.yaml --data binary.txt"),
+        mend="xcompose train mine.xc.yaml --data text.txt",
     ),
     Code(
         "XC083",
         "no built-in data of this name",
         "The task names data that does not come with xcompose, and no file was given.",
+        bad="xcompose train mine.xc.yaml --set 'task=lm(data=wikipedia)'",
+        mend="xcompose train mine.xc.yaml --data text.txt",
     ),
     Code(
         "XC084",
@@ -559,22 +659,33 @@ _TABLE = (
         "XC085",
         "too little data",
         "The data does not make one sequence of the wanted length.",
+        bad=("printf 'short' > short.txt\nxcompose train mine.xc.yaml --data short.txt"),
+        mend="xcompose train mine.xc.yaml --data text.txt",
     ),
     Code(
         "XC086",
         "the data has another form",
         "The task wants a folder with a folder for each class, images in files of a kind that it knows, or "
         "lines in two languages.",
+        bad=(
+            "xcompose train mine.xc.yaml --set type=encoder --set 'output=classify(2)' --set task=classify "
+            "--data text.txt"
+        ),
+        mend="xcompose train mine.xc.yaml --data text.txt",
     ),
     Code(
         "XC087",
         "a run's folder, or its model, does not fit",
         "A run is already there, is not there, is finished, or belongs to a model of other classes.",
+        bad=("xcompose train mine.xc.yaml --data text.txt\nxcompose train mine.xc.yaml --data text.txt"),
+        mend=("xcompose train mine.xc.yaml --data text.txt\nxcompose train mine.xc.yaml --data text.txt --overwrite"),
     ),
     Code(
         "XC088",
         "the goal is missed",
         "Training ended, and its metric is outside `train.goal`.",
+        bad="xcompose train mine.xc.yaml --data text.txt --set train.goal.bits_per_byte=..1",
+        mend="xcompose train mine.xc.yaml --data text.txt --set train.goal.bits_per_byte=..9",
     ),
     Code(
         "XC089",
@@ -586,6 +697,8 @@ _TABLE = (
         "XC090",
         "a wrong use of a command",
         "Arguments that the command does not take, or too few.",
+        bad="xcompose compare mine.xc.yaml --data text.txt",
+        mend="xcompose compare mine.xc.yaml mine.xc.yaml@tiny --data text.txt --budget '2 steps'",
     ),
     Code(
         "XC091",
