@@ -85,9 +85,7 @@ def test_what_is_there_stays_as_it_is(here):
     called = call("xcompose plugin new acme-mean --kind memory")
 
     assert called.code == 2
-    assert called.said == (
-        "error: acme-mean exists already and stays as it is\n  = fix: another name, or --output"
-    )
+    assert called.said == ("error: acme-mean exists already and stays as it is\n  = fix: another name, or --output")
     assert below(here) == ["acme-mean/mine.txt"]
 
 

@@ -18,6 +18,9 @@ from xcompose.registry.discovery import GROUP
 from xcompose.scaffold.kinds import TEMPLATES, Slot, slot
 from xcompose.scaffold.names import Names
 
+ROOM = 120 - len("    expressions = (")
+"""Letters that a line of a test has for calls of the component."""
+
 
 @attrs.frozen
 class File:
@@ -106,10 +109,11 @@ class _Mechanism:
 
 
 def _mechanism(names: Names, kind: str) -> _Mechanism:
-    """The file of the mechanism. Its class is called by its namespace, too, where the short name is one it imports."""
+    """The file of the mechanism. Its class is called by its namespace, too, where the short name is taken."""
     text = _filled(f"kinds/{kind}/mechanism.py", attrs.asdict(names))
     imported = {alias.name for node in ast.walk(ast.parse(text)) for alias in getattr(node, "names", ())}
-    if not imported.isdisjoint({names.cls, f"{names.cls}Options"}) or names.cls in vars(builtins):
+    taken = imported | set(vars(builtins))
+    if len(names.cls) == 1 or not taken.isdisjoint({names.cls, f"{names.cls}Options"}):
         names = attrs.evolve(names, cls=names.namespace.capitalize() + names.cls)
         text = _filled(f"kinds/{kind}/mechanism.py", attrs.asdict(names))
     return _Mechanism(text, names)
@@ -131,11 +135,18 @@ def _facts(names: Names, owed: Slot) -> dict[str, str]:
         "extras": owed.extras,
         "contract": owed.contract,
         "imports": "\n".join(imports),
-        "expressions": ", ".join(f'"{e}"' for e in expressions) + ("," if len(expressions) == 1 else ""),
+        "expressions": _listed(expressions),
         "attributes": f"    model = {owed.model}\n" if owed.model else "",
         "oracle": textwrap.indent(oracle, " " * 8),
         "body": _filled(f"kinds/{owed.kind}/spec.yaml", lone).rstrip("\n"),
     }
+
+
+def _listed(expressions: list[str]) -> str:
+    """Inside the brackets of a tuple, on one line where there is room for it."""
+    quoted = [f'"{e}"' for e in expressions]
+    line = ", ".join(quoted) + ("," if len(quoted) == 1 else "")
+    return line if len(line) < ROOM else "".join(f"\n        {one}," for one in quoted) + "\n    "
 
 
 def _file(path: str, values: dict[str, str], phrase: str) -> File:
