@@ -1,0 +1,76 @@
+"""Hooks of mkdocs: pages made from plugins, codes, specs and commands, and links that leave the folder of the docs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import site_codes
+import site_commands
+import site_components
+import site_specs
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+NAVIGATION: dict[str, Callable[[], Any]] = {
+    "components": site_components.navigation, "specs": site_specs.navigation,
+    "diagnostics": site_codes.navigation, "commands": site_commands.navigation,
+}  # fmt: skip
+PAGES: tuple[Callable[[], dict[str, str]], ...] = (
+    site_components.pages, site_specs.pages, site_codes.pages, site_commands.pages,
+)  # fmt: skip
+LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\])\(([^)\s]+)\)")
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """Fill in what the navigation leaves to the generators."""
+    config["nav"] = [_filled(entry) for entry in config["nav"] or []]
+
+
+def _filled(entry: Any) -> Any:
+    if isinstance(entry, dict):
+        return {title: NAVIGATION[to]() if isinstance(to, str) and to in NAVIGATION else to for title, to in entry.items()}
+    return entry
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made."""
+    for make in PAGES:
+        for place, content in make().items():
+            files.append(File.generated(config, place, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Lead links to specs and plugins to their pages, and leave links to other files of the project as text."""
+    here = page.file.src_uri
+
+    def led(match: re.Match[str]) -> str:
+        text, target = match[1], match[2]
+        place, _, anchor = target.partition("#")
+        if re.match(r"[a-z]+:", target) or not place:
+            return match[0]
+        wanted = os.path.normpath(os.path.join("docs", os.path.dirname(here), place))
+        if wanted.startswith("docs" + os.sep):
+            return match[0]
+        other = _page_for(wanted)
+        if other is None:
+            return text[1:-1]
+        return f"{text}({os.path.relpath(other, os.path.dirname(here))}{'#' + anchor if anchor else ''})"
+
+    return LINK.sub(led, markdown)
+
+
+def _page_for(place: str) -> str | None:
+    """The page that stands for a file of the project."""
+    if place.startswith("specs/") and place.endswith(".xc.yaml"):
+        return f"{place.removesuffix('.xc.yaml')}.md"
+    for component in site_components.components():
+        if place == os.path.relpath(site_components.source_of(component), ROOT):
+            return site_components.page_of(component)
+    return None
