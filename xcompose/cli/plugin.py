@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -38,11 +40,13 @@ def list_(format: FormatOption = Format.text) -> None:
         return
     rows = [("plugin", "version", "namespace", "API", "components", "import", "status")]
     rows.append(("xcompose", core["version"], "–", str(core["api"]), str(core["components"]), "–", "built in"))
+    titles = _titles((one.found.distribution, one.found.title) for one in found)
     for one in found:
         taken = "–" if one.seconds is None else f"{one.seconds:.2f} s"
         count = "–" if one.components is None else str(one.components)
-        rows.append((_title(one.found), one.found.version, one.found.namespace, one.api, count, taken, one.status))
-    _print_table(rows, [[] if one is None else [one.path] for one in (None, None, *found)])
+        title = titles[one.found.distribution, one.found.title]
+        rows.append((title, one.found.version, one.found.namespace, one.api, count, taken, one.status))
+    _print_table(rows, [[], [], *([line for line in (one.path, one.why) if line] for one in found)])
 
 
 @app.command(epilog=EXAMPLE)
@@ -71,11 +75,13 @@ def _core() -> dict[str, Any]:
 def _print_examination(core: dict[str, Any], found: Examination) -> None:
     rows = [("xcompose", core["version"], "–", _count(core["components"]), "", "fine")]
     below: list[list[str]] = [[]]
+    titles = _titles((one.plugin.found.distribution, one.plugin.found.title) for one in found.plugins)
     for one in found.plugins:
         plugin = one.plugin
+        title = titles[plugin.found.distribution, plugin.found.title]
         count = "not loaded" if plugin.error or one.left_out else _count(len(plugin.schemas))
         taken = f"{plugin.seconds:.2f} s" if plugin.seconds else ""
-        rows.append((_title(plugin.found), plugin.found.version, plugin.found.namespace, count, taken, one.status))
+        rows.append((title, plugin.found.version, plugin.found.namespace, count, taken, one.status))
         below.append([line for finding in one.findings for line in _lines(finding)])
     _print_table(rows, below)
     for finding in found.findings:
@@ -87,7 +93,8 @@ def _print_examination(core: dict[str, Any], found: Examination) -> None:
 
 def _lines(finding: Any) -> list[str]:
     where = f"  ({finding.label})" if finding.label else ""
-    return [f"{finding.code} {finding.message}{where}", *(f"      = fix: {fix}" for fix in finding.fixes)]
+    head = "note:" if finding.severity == "hint" else finding.code
+    return [f"{head} {finding.message}{where}", *(f"      = fix: {fix}" for fix in finding.fixes)]
 
 
 @app.command(epilog="Example:  xcompose plugin trace acme-mean  ·  xcompose plugin trace --built-in")
@@ -111,9 +118,17 @@ def trace(
         console.print("no plugin is installed beside the built-in ones: --built-in", markup=False)
         return
     rows = [("", "plugin", "step", "took", "gave")]
+    titles = _titles((call.distribution, call.plugin) for call in calls)
     for number, call in enumerate(calls, 1):
-        title = call.distribution if call.plugin == call.distribution else f"{call.distribution}: {call.plugin}"
-        rows.append((str(number), title, call.what, f"{1000 * call.seconds:.1f} ms", call.result))
+        rows.append(
+            (
+                str(number),
+                titles[call.distribution, call.plugin],
+                call.what,
+                f"{1000 * call.seconds:.1f} ms",
+                call.result,
+            )
+        )
     _print_table(rows, [[] for _ in rows])
 
 
@@ -136,11 +151,11 @@ def _chosen(names: list[str], built_in: bool) -> list[Found]:
     ]  # fmt: skip
 
 
-def _title(found: Found) -> str:
-    """The distribution, and the plugin if the distribution has several."""
-    entries = importlib.metadata.distribution(found.distribution).entry_points
-    several = len([entry for entry in entries if entry.group == found.group]) > 1
-    return f"{found.distribution}: {found.title}" if several else found.distribution
+def _titles(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """What to call each plugin: by its distribution, and by its own name, too, where that has several."""
+    every = set(pairs)
+    many = Counter(distribution for distribution, _ in every)
+    return {(one, plugin): f"{one}: {plugin}" if many[one] > 1 else one for one, plugin in every}
 
 
 def _count(components: int) -> str:

@@ -20,8 +20,6 @@ from xcompose.registry.shelf import differing
 from xcompose.schema import ComponentSchema
 from xcompose.spec.catalogue import Catalogue, canonical
 
-SLOW = 2.0
-"""Seconds: a plugin that takes longer to import is named."""
 BLOCKS = ("Maths", "Shapes", "Cost", "Limits", "Paper")
 Status = Literal["fine", "needs a look", "broken", "left out"]
 
@@ -134,10 +132,8 @@ def _alone(loaded: Loaded) -> Iterator[Diagnostic]:
         yield Diagnostic(code=plugin.code, message=plugin.error, label=plugin.where,
                          fixes=(plugin.fix,) if plugin.fix else ())  # fmt: skip
     yield from _bounds(plugin.found)
-    if plugin.seconds > SLOW and not plugin.error:
-        yield doubt(f"its import takes {plugin.seconds:.1f} s", "import what is slow where a component is built")
-    if plugin.printed:
-        yield doubt(f"it prints while it is imported: {plugin.printed.splitlines()[0]!r}", "use the module `logging`")
+    for said, mend in plugin.nuisances:
+        yield doubt(f"it {said}", mend)
     if not plugin.error and not plugin.schemas and not plugin.spec_packages:
         yield doubt("it offers no component and no spec", "write a hook: @hookimpl def components()")
     for component in loaded.components:

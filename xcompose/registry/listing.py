@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,17 @@ class Listed:
     @property
     def status(self) -> str:
         if self.left_out:
-            return f"left out by {discovery.SETTING}"
+            return "left out"
         if self.plugin is None:
             return "not imported yet"
-        return self.plugin.error or "in use"
+        return "not loaded" if self.plugin.error else "in use"
+
+    @property
+    def why(self) -> str:
+        """Why it is not in use; empty where it is, or nothing is known."""
+        if self.left_out:
+            return f"{discovery.SETTING}={os.environ[discovery.SETTING]}"
+        return self.plugin.error if self.plugin else ""
 
     def as_data(self) -> dict[str, Any]:
         found = self.found
@@ -57,6 +65,7 @@ class Listed:
             "entry_point": found.entry_point, "group": found.group, "api": discovery.version_of(found.group),
             "module": found.module, "path": self.path, "components": self.components, "seconds": self.seconds,
             "hooks": list(self.plugin.hooks) if self.plugin else [], "status": self.status,
+            "why": self.why,
         }  # fmt: skip
 
 

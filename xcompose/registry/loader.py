@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import inspect
 import io
-import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -23,6 +23,10 @@ from xcompose.schema import ComponentSchema
 
 PRINTED = 2000
 """So many characters are kept of what a plugin prints."""
+SLOW = 2.0
+"""Seconds: a plugin that takes longer to import is named."""
+imported: dict[Found, Plugin] = {}
+"""The third-party plugins that were imported by this process, as they were the first time."""
 
 
 @attrs.frozen
@@ -55,6 +59,17 @@ class Plugin:
     def sentence(self) -> str:
         """What is wrong with it, in one line."""
         return f"plugin {self.title} {'' if self.code == 'XC054' else 'is not loaded: '}{self.error}"
+
+    @property
+    def nuisances(self) -> tuple[tuple[str, str], ...]:
+        """What its import does beside its work, each with a way to mend it: takes long, prints."""
+        found = []
+        if self.seconds > SLOW:
+            found.append((f"takes {self.seconds:.1f} s to import", "import what is slow where a component is built"))
+        if self.printed.strip():
+            first = self.printed.strip().splitlines()[0]
+            found.append((f"prints while it is imported: {first!r}", "use the module `logging` instead"))
+        return tuple(found)
 
 
 @attrs.frozen
@@ -94,15 +109,18 @@ class Loader:
             text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
             facts = {"error": text, "code": "XC050", "where": where(error, found), "fix": missing(error, found)}
         said = printed.getvalue()[:PRINTED]
-        return Loaded(Plugin(found, seconds=time.perf_counter() - begin, printed=said, **facts), components)
+        plugin = Plugin(found, seconds=time.perf_counter() - begin, printed=said, **facts)
+        if found.namespace:
+            imported.setdefault(found, plugin)
+        return Loaded(plugin, components)
 
     def _register(self, module: Any, found: Found) -> tuple[tuple[Component, ...], tuple[str, ...], tuple[str, ...]]:
         if self.manager.get_plugin(found.module) is not None:
             raise PluginFault(f"another plugin announces its module '{found.module}', too", code="XC051")
         _refuse_unmarked(module)
         try:
-            self.manager.register(module, name=found.module)
             _refuse_unknown_hooks(module)
+            self.manager.register(module, name=found.module)
         except (pluggy.PluginValidationError, PluginFault) as error:
             # pluggy leaves a plugin half registered when its hook does not fit the contract
             if self.manager.get_plugin(found.module) is not None:
@@ -125,6 +143,7 @@ class Loader:
 
 
 def refused(found: Found) -> Plugin:
+    """What becomes of a plugin in another entry-point group than ours: it is not imported."""
     version = version_of(found.group)
     here = f"this xcompose has API {API_VERSION}"
     if version is None:
@@ -142,7 +161,14 @@ def _known_hooks() -> list[str]:
 def _refuse_unknown_hooks(module: Any) -> None:
     known = _known_hooks()
     for name, value in vars(module).items():
-        if getattr(value, hookspecs.PROJECT + "_impl", None) is not None and name not in known:
+        if getattr(value, hookspecs.PROJECT + "_impl", None) is None:
+            continue
+        if name in known:
+            given = inspect.signature(getattr(hookspecs, name)).parameters
+            more = [f"'{wanted}'" for wanted in inspect.signature(value).parameters if wanted not in given]
+            if more:
+                raise PluginFault(f"the hook {name}({', '.join(given)}) is not given {' and '.join(more)}")
+        else:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
             mend = f"did you mean '{near[0]}'?" if near else f"the hooks are {', '.join(known)}"
             raise PluginFault(f"there is no hook '{name}'; {mend}")
@@ -159,8 +185,3 @@ def _refuse_unmarked(module: Any) -> None:
 def _first_lines(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:3])
-
-
-def imported(found: Found) -> bool:
-    """Whether the plugin's module is imported in this process."""
-    return found.module in sys.modules

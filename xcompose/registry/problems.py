@@ -9,13 +9,25 @@ from collections.abc import Iterable, Mapping
 from xcompose.diagnostics import Diagnostic
 from xcompose.diagnostics.suggest import nearest
 from xcompose.registry import discovery
-from xcompose.registry.loader import Plugin
+from xcompose.registry.loader import Plugin, imported
 from xcompose.spec.catalogue import Absence
 
 
+def nuisances() -> tuple[Diagnostic, ...]:
+    """A warning for what the import of a plugin cost in this process: its time, or what it printed.
+
+    It is said where it happens; as long as a plugin is known from an earlier run, its import costs nothing.
+    """
+    return tuple(
+        Diagnostic(code="XC056", severity="warning", message=f"plugin {p.title} {said}", fixes=(mend,), stage="schema")
+        for p in imported.values()
+        for said, mend in p.nuisances
+    )
+
+
 def problems(plugins: Iterable[Plugin], absent: Mapping[tuple[str, str], str]) -> tuple[Diagnostic, ...]:
-    """One warning for each plugin that failed, one error for each name that two distributions claim, one warning for
-    each name in `XCOMPOSE_PLUGINS` that nothing has."""
+    """One warning for each plugin that failed, for each name that two distributions claim, and for each name in
+    `XCOMPOSE_PLUGINS` that nothing has. Specs that need what is missing get an error of their own."""
     broken = [
         Diagnostic(
             code=p.code, severity="warning", message=p.sentence, label=p.where, stage="schema",
@@ -28,7 +40,7 @@ def problems(plugins: Iterable[Plugin], absent: Mapping[tuple[str, str], str]) -
         if p.error
     ]  # fmt: skip
     clashes = [
-        Diagnostic(code="XC051", message=reason, fixes=("uninstall one of them",), stage="schema")
+        Diagnostic(code="XC051", severity="warning", message=reason, fixes=("uninstall one of them",), stage="schema")
         for reason in absent.values()
     ]
     return (*broken, *clashes, *_unmatched())
@@ -43,17 +55,17 @@ def _unmatched() -> list[Diagnostic]:
         Diagnostic(
             code="XC055", severity="warning", stage="schema",
             message=f"{discovery.SETTING} names '{name}', and no installed plugin is called that",
-            fixes=(_nearest(name, names),),
+            fixes=(_nearest(name, names, sorted({one.distribution for one in there})),),
         )
         for name in discovery.unmatched(there)
     ]  # fmt: skip
 
 
-def _nearest(name: str, names: list[str]) -> str:
+def _nearest(name: str, names: list[str], distributions: list[str]) -> str:
     near = nearest(name, names)
     if near:
         return f"did you mean '{near[0]}'?"
-    return f"installed are {', '.join(names)}" if names else "no plugin is installed beside the built-in ones"
+    return f"installed are {', '.join(distributions)}" if distributions else "no plugin is installed beside the built-in ones"
 
 
 def absences(plugins: Iterable[Plugin], absent: Mapping[tuple[str, str], str]) -> list[Absence]:

@@ -90,7 +90,7 @@ class Registry:
 
     @functools.cached_property
     def problems(self) -> tuple[Diagnostic, ...]:
-        """One warning for each plugin that is not in use, one error for each name that two distributions claim."""
+        """One warning for each plugin that is not in use, and for each name that two distributions claim."""
         return problems(self.plugins, self.absent)
 
     def spec_package(self, name: str) -> bool:

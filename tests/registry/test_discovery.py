@@ -1,0 +1,185 @@
+"""Plugins are found by what their distributions announce; nothing is imported for that."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.registry.distributions import Distribution, near
+from xcompose import registry
+from xcompose.registry.discovery import announced, namespace_of, version_of, wanted
+from xcompose.spec import check_text
+
+
+@pytest.mark.parametrize(
+    ("distribution", "namespace"),
+    [("acme-mixers", "acme"), ("acme", "acme"), ("xcompose-nystrom", "nystrom"), ("Big_Lab", "big")],
+)
+def test_the_namespace_is_the_distributions(distribution, namespace):
+    assert namespace_of(distribution) == namespace
+
+
+@pytest.mark.parametrize(
+    ("group", "version"),
+    [("xcompose.v1", 1), ("xcompose.v12", 12), ("xcompose", None), ("xcompose.v", None), ("xcompose.v1.x", None)],
+)
+def test_a_group_names_the_version_of_the_api(group, version):
+    assert version_of(group) == version
+
+
+@pytest.mark.parametrize(
+    ("setting", "names"),
+    [(None, None), ("", None), (" , ", None), ("none", set()), ("a, b", {"a", "b"}), ("Acme_Mean", {"acme-mean"})],
+)
+def test_the_environment_chooses_plugins(monkeypatch, setting, names):
+    monkeypatch.delenv("XCOMPOSE_PLUGINS", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("XCOMPOSE_PLUGINS", setting)
+
+    assert wanted() == names
+
+
+@pytest.mark.parametrize(
+    ("group", "message", "fix"),
+    [
+        ("xcompose.v2", "is written for API 2; this xcompose has API 1", "pip install --upgrade xcompose"),
+        ("xcompose.v0", "is written for API 0; this xcompose has API 1", "pip install --upgrade acme-a"),
+        (
+            "xcompose",
+            "is announced in the entry-point group 'xcompose', which says no API version; this xcompose has API 1",
+            "announce it in the group 'xcompose.v1'",
+        ),
+        (
+            "xcompose.plugins",
+            "is announced in the entry-point group 'xcompose.plugins', which says no API version; "
+            "this xcompose has API 1",
+            "announce it in the group 'xcompose.v1'",
+        ),
+    ],
+)
+def test_a_plugin_for_another_api_is_refused_and_not_imported(installed, group, message, fix):
+    installed(Distribution("acme-a", near("far"), group=group))
+
+    [problem] = registry.third_party().problems
+
+    assert (problem.code, problem.severity) == ("XC054", "warning")
+    assert problem.message == f"plugin 'acme_a' of acme-a 0.1 {message}"
+    assert problem.fixes[0] == fix
+    assert "acme_a" not in sys.modules
+
+
+def test_a_distribution_may_have_plugins_for_several_versions(installed):
+    installed(Distribution("acme-a", near("far"), group="xcompose.v2]\nacme_a = acme_a_two\n[xcompose.v1"))
+
+    assert [found.group for found in announced()] == ["xcompose.v1"]
+    assert registry.third_party().problems == ()
+
+
+class TestSetting:
+    """XCOMPOSE_PLUGINS."""
+
+    @pytest.fixture(autouse=True)
+    def two(self, installed):
+        self.again = installed
+        installed(Distribution("acme-a", near("far")), Distribution("Beta_B", near("near-by")))
+
+    def known(self, monkeypatch, setting: str):
+        monkeypatch.setenv("XCOMPOSE_PLUGINS", setting)
+        self.again()
+        return registry.third_party()
+
+    @pytest.mark.parametrize(
+        ("setting", "names"),
+        [("none", []), ("acme-a", ["acme/far"]), ("BETA.b", ["beta/near-by"]), ("acme_a, beta-b", ["acme/far",
+         "beta/near-by"])],
+    )  # fmt: skip
+    def test_it_names_distributions_or_entry_points_however_they_are_spelled(self, monkeypatch, setting, names):
+        known = self.known(monkeypatch, setting)
+
+        assert [c.full_name for c in known.components()] == names
+        assert known.problems == ()
+
+    def test_a_name_that_matches_nothing_is_said(self, monkeypatch):
+        known = self.known(monkeypatch, "acme-a,acme-b,xyz")
+
+        assert [(p.code, p.severity, p.message, p.fixes) for p in known.problems] == [
+            (
+                "XC055", "warning", "XCOMPOSE_PLUGINS names 'acme-b', and no installed plugin is called that",
+                ("did you mean 'acme-a'?",),
+            ),
+            (
+                "XC055", "warning", "XCOMPOSE_PLUGINS names 'xyz', and no installed plugin is called that",
+                ("installed are Beta_B, acme-a",),
+            ),
+        ]  # fmt: skip
+
+    def test_a_spec_that_needs_what_is_left_out_says_so(self, monkeypatch):
+        monkeypatch.setenv("XCOMPOSE_PLUGINS", "none")
+        self.again()
+        spec = "xcompose: 1\nmodel: {type: decoder, dim: 64, layers: 'attention(pattern=acme/far(3))'}\n"
+
+        _, [finding] = check_text(spec, "f", catalogue=registry.load().catalogue)
+
+        assert finding.message == "no pattern is called 'acme/far'"
+        assert finding.label == "plugin 'acme_a' of acme-a 0.1 is left out by XCOMPOSE_PLUGINS=none"
+
+
+def test_a_spec_that_needs_a_broken_plugin_hears_its_reason(installed):
+    installed(Distribution("acme-a", "raise RuntimeError('no luck')"), Distribution("acme-b", near("far")))
+    spec = "xcompose: 1\nmodel: {type: decoder, dim: 64, layers: 'attention(pattern=acme/nystrom(3))'}\n"
+
+    for _ in range(2):  # once loaded, once known
+        _, [finding] = check_text(spec, "f", catalogue=registry.load().catalogue)
+        assert finding.label == "plugin 'acme_a' of acme-a 0.1 is not loaded: RuntimeError: no luck"
+        installed()
+
+
+class TestShortNames:
+    """`acme/far` may be called `far` while it is the only one."""
+
+    def found(self, name: str):
+        spec = f"xcompose: 1\nmodel: {{type: decoder, dim: 64, layers: 'attention(pattern={name}(3))'}}\n"
+        return check_text(spec, "f", catalogue=registry.load().catalogue)
+
+    def test_a_unique_one_is_a_warning_that_can_be_mended(self, installed):
+        installed(Distribution("acme-a", near("far")))
+
+        _, [finding] = self.found("far")
+
+        assert (finding.code, finding.severity) == ("XC019", "warning")
+        assert finding.message == "'far' is short for 'acme/far'"
+        assert finding.label == "it stops working when a second plugin has that name"
+        assert finding.fixes == ("write 'acme/far'",)
+        assert [edit.text for edit in finding.edits] == ["acme/far"]
+
+    def test_an_ambiguous_one_lists_both(self, installed):
+        installed(Distribution("acme-a", near("far")), Distribution("beta-b", near("far")))
+
+        _, [finding] = self.found("far")
+
+        assert (finding.code, finding.severity) == ("XC013", "error")
+        assert finding.message == "pattern 'far' could be any of 2 components"
+        assert finding.fixes == ("write 'acme/far'", "write 'beta/far'")
+
+    def test_a_built_in_keeps_its_own(self, installed):
+        installed(Distribution("acme-a", near("window")))
+
+        short, findings = self.found("window")
+        full, _ = self.found("acme/window")
+
+        assert findings == []
+        assert [spec.model.options["layers"][0].options["mixer"].options["pattern"].name for spec in (short, full)] == [
+            "window", "acme/window"
+        ]  # fmt: skip
+
+    def test_one_namespace_of_two_distributions_clashes_only_by_name(self, installed):
+        installed(Distribution("acme-a", near("far")), Distribution("acme-b", near("near-by")))
+        assert registry.third_party().catalogue.names("pattern") == ("acme/far", "acme/near-by")
+        assert registry.third_party().problems == ()
+
+        installed(Distribution("acme-c", near("far")))
+
+        _, [finding] = self.found("acme/far")
+        assert finding.label == "two plugins offer the pattern 'acme/far': acme-a and acme-c"
+        assert registry.third_party().catalogue.names("pattern") == ("acme/near-by",)
