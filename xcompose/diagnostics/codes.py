@@ -271,7 +271,7 @@ _TABLE = (
     Code(
         "XC027",
         "a spec expands too far",
-        "After expansion a spec has at most 20,000 components and 4,096 layers.",
+        "After expansion a spec has at most 5,000 components and 4,096 layers.",
         bad=("xcompose: 1\nmodel:\n  type: decoder\n  dim: 256\n  layers: 5000\n"),
         mend=("xcompose: 1\nmodel:\n  type: decoder\n  dim: 256\n  layers: 50\n"),
     ),
@@ -704,6 +704,11 @@ _TABLE = (
         "XC091",
         "no specs found",
         "A search for specs that finds none is an error, so that an empty folder is never green.",
+    ),
+    Code(
+        "XC092",
+        "a spec has too many mistakes",
+        "Reading stops after 200 mistakes, so that no spec can keep this program busy. Those found so far are shown.",
     ),
     Code(
         "XC095",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MOST = 50
 WIDTH = 140
 PATH = 100
+LONGEST = 1_000
+"""Characters of one sentence of a finding."""
 RANKS = {"error": 0, "warning": 1, "hint": 2}
 STYLES = {"error": "bold red", "warning": "bold yellow", "hint": "bold cyan", "gutter": "bold blue", "message": "bold",
           "": ""}  # fmt: skip
@@ -39,8 +41,21 @@ def prepared(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     found: dict[Any, Diagnostic] = {}
     for diagnostic in sorted(diagnostics, key=_order):
         place = diagnostic.span or (diagnostic.code, diagnostic.message, diagnostic.path, diagnostic.spec)
-        found.setdefault(place, diagnostic)
+        found.setdefault(place, _short(diagnostic))
     return list(found.values())
+
+
+def _short(diagnostic: Diagnostic) -> Diagnostic:
+    """A finding whose texts are no longer than people read; a spec decides how long the words in them are."""
+    notes = tuple(attrs.evolve(note, text=_cut(note.text)) for note in diagnostic.notes)
+    return attrs.evolve(
+        diagnostic, message=_cut(diagnostic.message), label=_cut(diagnostic.label), notes=notes,
+        fixes=tuple(map(_cut, diagnostic.fixes)),
+    )  # fmt: skip
+
+
+def _cut(said: str) -> str:
+    return said if len(said) <= LONGEST else f"{said[: LONGEST // 2]} ... {said[-LONGEST // 2 :]}"
 
 
 def _order(diagnostic: Diagnostic) -> tuple[Any, ...]:

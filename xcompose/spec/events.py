@@ -9,12 +9,14 @@ import attrs
 import yaml
 
 from xcompose.diagnostics import Diagnostic, Note, Span
-from xcompose.spec import tree
+from xcompose.spec import characters, tree
+from xcompose.spec.findings import MOST, TOO_MANY
 from xcompose.spec.places import Lines, places_of
 
 DEPTH = 64
 NODES = 20_000
 CHARACTERS = 65_536
+NOTES = 8
 STYLES = {None: "plain", "": "plain", "'": "single", '"': "double", "|": "literal", ">": "folded"}
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -82,7 +84,7 @@ class Builder:
         self.pieces: list[Piece] = []
         self._open: list[Frame] = []
         self._root: tree.Tree | None = None
-        self._nodes = 0
+        self._nodes = self._errors = 0
         self._anchors: dict[str, int] = {}
         self._documents = 0
 
@@ -130,8 +132,9 @@ class Builder:
         if event.anchor in self._anchors:
             number = self._anchors[event.anchor]
             first = self.diagnostics[number]
-            note = Note("used here", span)
-            self.diagnostics[number] = attrs.evolve(first, notes=(*first.notes, note))
+            if len(first.notes) < NOTES:
+                note = Note("used here", span)
+                self.diagnostics[number] = attrs.evolve(first, notes=(*first.notes, note))
         else:
             fixes = (f"give the value a name: `let: {{{event.anchor}: ...}}`, and write ${{{event.anchor}}} here",)
             self._add("XC005", f"a spec has no YAML aliases, found `*{event.anchor}`", span, fixes=fixes)
@@ -163,6 +166,7 @@ class Builder:
             raise Stop(
                 self._finding("XC008", message, attrs.evolve(span, end_line=span.line, end_column=span.column + 1))
             )
+        self._refuse_escaped(event.value, span)
         places = places_of(event.value, self.text[start:end], style, span)
         if style == "plain" and self._open and self._open[-1].flow:
             frame = self._open[-1]
@@ -171,6 +175,13 @@ class Builder:
         elif style == "plain" and event.value:
             self._hint_comment(span)
         return tree.Scalar(event.value, span, style, places)  # type: ignore[arg-type]
+
+    def _refuse_escaped(self, value: str, span: Span) -> None:
+        """Refuse by its escape what may not stand in a text as it is."""
+        at = characters.first_forbidden(value)
+        if at is not None:
+            message, label, fix = characters.said(value[at])
+            self._add("XC003", message, span, f"{label}, and it is written as an escape", fixes=(fix,))
 
     def _hint_comment(self, span: Span) -> None:
         line = self.lines.line(span.end_line)
@@ -269,7 +280,11 @@ class Builder:
         frame.key = None
 
     def _add(self, *args: Any, **facts: Any) -> None:
-        self.diagnostics.append(self._finding(*args, **facts))
+        finding = self._finding(*args, **facts)
+        self.diagnostics.append(finding)
+        self._errors += finding.severity == "error"
+        if self._errors >= MOST:
+            raise Stop(attrs.evolve(finding, **TOO_MANY))
 
     def _finding(self, code: str, message: str, span: Span, label: str = "", **facts: Any) -> Diagnostic:
         path = self._open[-1].path if self._open else ""

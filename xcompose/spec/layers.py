@@ -14,6 +14,7 @@ from xcompose.spec.components import report_unknown
 from xcompose.spec.findings import BROKEN, Refused
 from xcompose.spec.merge import Given, Stack, entries, heads, is_list_patch, lookup, lookups
 from xcompose.spec.model import Layer
+from xcompose.spec.references import CHAIN
 from xcompose.spec.resolver import Place, shape
 from xcompose.spec.scopes import Scope
 
@@ -259,6 +260,9 @@ def _scope(resolver: Resolver, place: Place, item: _Item, scope: Scope) -> tuple
         if name in used:
             message = f"blocks use each other: {' -> '.join([*used, name])}"
             resolver.findings.refuse("XC018", message, parts[-1].use.span, path=place.path)
+        if len(used) >= CHAIN:
+            message = f"more than {CHAIN} blocks that use one another"
+            resolver.findings.refuse("XC018", message, parts[-1].use.span, " -> ".join(used), path=place.path)
         used.append(name)
         parts.append(_block(resolver, scope, name))
     options = scope.layer_options()

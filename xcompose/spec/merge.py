@@ -18,6 +18,7 @@ from xcompose.spec import tree
 
 Stack: TypeAlias = "list[Given]"
 
+DIGITS = 9
 TOP = 1 << 10
 """The stage of overrides: above every variant."""
 
@@ -99,17 +100,18 @@ def entries(given: Given, raw: bool = False) -> Iterator[tuple[str, Given]]:
 
     A key that is a path gives its first name, and below it a mapping of the rest. With `raw`, keys stay as they are.
     """
-    for head, entry in _heads(given, raw):
-        yield head, _below(given, head, entry)
-
-
-def _heads(given: Given, raw: bool) -> Iterator[tuple[str, tree.Entry]]:
     assert isinstance(given.value, tree.Mapping)
-    paths = not raw and (given.source.paths or given.patch)
+    paths = _has_paths(given, raw)
     for entry in given.value.entries:
         text = entry.key.text
         if not text.startswith("x-"):
-            yield text.partition(".")[0] if paths else text, entry
+            head = text.partition(".")[0] if paths else text
+            yield head, _below(given, head, entry)
+
+
+def _has_paths(given: Given, raw: bool) -> bool:
+    """Whether the keys of a mapping may be paths."""
+    return not raw and (given.source.paths or given.patch)
 
 
 def _below(given: Given, head: str, entry: tree.Entry) -> Given:
@@ -124,9 +126,9 @@ def _below(given: Given, head: str, entry: tree.Entry) -> Given:
 
 def lookup(given: Given, name: str, raw: bool = False) -> Stack:
     """What a mapping says about one of its keys, newest first."""
-    found = [_below(given, head, entry) for head, entry in _heads(given, raw) if head == name]
-    found.reverse()
-    return found
+    assert isinstance(given.value, tree.Mapping)
+    there = given.value.by_name(_has_paths(given, raw)).get(name, ())
+    return [_below(given, name, entry) for entry in reversed(there)]
 
 
 def lookups(stack: Stack, name: str, raw: bool = False) -> Stack:
@@ -136,8 +138,11 @@ def lookups(stack: Stack, name: str, raw: bool = False) -> Stack:
 
 def heads(stack: Stack, raw: bool = False) -> list[str]:
     """All keys of the mappings of a stack, oldest mapping first, each once."""
-    mappings = [given for given in reversed(stack) if isinstance(given.value, tree.Mapping)]
-    return list(dict.fromkeys(head for given in mappings for head, _ in _heads(given, raw)))
+    found: dict[str, None] = {}
+    for given in reversed(stack):
+        if isinstance(given.value, tree.Mapping):
+            found.update(dict.fromkeys(given.value.by_name(_has_paths(given, raw))))
+    return list(found)
 
 
 def is_null(given: Given) -> bool:
@@ -159,5 +164,10 @@ def is_list_patch(given: Given) -> bool:
     """Whether a mapping changes items of a list: its keys are positions."""
     if not isinstance(given.value, tree.Mapping) or not (given.patch or given.source.paths):
         return False
-    names = [head for head, _ in _heads(given, False)]
-    return bool(names) and all(name.isdigit() for name in names)
+    names = given.value.by_name(_has_paths(given, False))
+    return bool(names) and all(is_position(name) for name in names)
+
+
+def is_position(name: str) -> bool:
+    """Whether a name on a path counts items of a list."""
+    return name.isascii() and name.isdigit() and len(name) <= DIGITS

@@ -9,7 +9,7 @@ import attrs
 
 from xcompose.schema import OptionSchema, ValueType
 from xcompose.spec import components, layers, lists, renames, tree
-from xcompose.spec.merge import Stack, lookups
+from xcompose.spec.merge import Stack, is_position, lookups
 from xcompose.spec.resolver import Place
 from xcompose.spec.scopes import Scope, model_scope
 from xcompose.spec.settings import SECTIONS
@@ -92,13 +92,13 @@ def _one(resolver: Resolver, here: Here, name: str) -> Here:
             if reduced is None or option is None:
                 raise Nowhere
             return Here(*components.option_place(place, reduced, option))
-        case "list" if name.isdigit():
+        case "list" if is_position(name):
             items = lists.items(resolver, place, stack)
             if int(name) >= len(items):
                 raise Nowhere
             item = lists.unshare(items[int(name)])[1] if lists.is_shared(place) else items[int(name)]
             return Here(lists.item_place(place, int(name)), item)
-        case "layers" if name.isdigit():
+        case "layers" if is_position(name):
             return Here(None, [], layers.written(resolver, place, stack, int(name)))
         case "blocks" if place.scope is not None and name in place.scope.block_names():
             return Here(None, [], layers.block_scope(resolver, place.scope, name))
@@ -126,7 +126,7 @@ def _in_scope(resolver: Resolver, scope: Scope, name: str) -> Here:
 
 def _untyped(stack: Stack, name: str) -> Stack:
     found = lookups(stack, name)
-    if not found and name.isdigit() and stack and isinstance(stack[0].value, tree.Sequence):
+    if not found and is_position(name) and stack and isinstance(stack[0].value, tree.Sequence):
         items = stack[0].value.items
         found = [stack[0].holds(items[int(name)])] if int(name) < len(items) else []
     if not found:

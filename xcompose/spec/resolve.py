@@ -15,7 +15,7 @@ from xcompose.schema import ValueType
 from xcompose.spec import drift, expect, files, tree, yaml
 from xcompose.spec.catalogue import Catalogue
 from xcompose.spec.files import SNAKE, Document
-from xcompose.spec.findings import BROKEN, Exhausted, Findings, Refused
+from xcompose.spec.findings import BROKEN, MOST, Exhausted, Findings, Refused
 from xcompose.spec.merge import Stack, heads, lookups
 from xcompose.spec.model import Record, Spec
 from xcompose.spec.origins import Origins, text_of
@@ -127,12 +127,12 @@ def check_document(
     stem = Path(document.shown).name.removesuffix(yaml.SUFFIX)
     homes = {field.name: name for name in ("search", "train") for field in SECTIONS[name].fields}
     homes |= {option.name: "model" for schema in catalogue if schema.kind == "model" for option in schema.options}
-    findings = Findings("@".join([stem, "+".join(variants)] if variants else [stem]), homes)
+    findings = Findings("@".join([stem, "+".join(variants)] if variants else [stem]), homes, MOST)
     for hint in document.hints:
         findings.add(hint)
-    gathered = files.gather(document, variants, sets, findings)
-    resolver = Resolver(catalogue, findings, gathered.sections, document)
     try:
+        gathered = files.gather(document, variants, sets, findings)
+        resolver = Resolver(catalogue, findings, gathered.sections, document)
         spec = _Sections(resolver, gathered, stem, variants).spec()
     except Exhausted:
         spec = None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xcompose.spec.scopes import Scope
 
 NESTING = 90
-NODES = 20_000
+NODES = 5_000
 
 NAMED = {
     "count": "a count",

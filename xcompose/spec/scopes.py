@@ -53,6 +53,7 @@ class Scope:
         self.reduced: components.Reduced | None = None
         self._values: dict[str, Any] = {}
         self._reading: set[str] = set()
+        self._blocks: list[str] | None = None
 
     def stack(self, name: str) -> Stack:
         """What was given for a key."""
@@ -101,7 +102,10 @@ class Scope:
 
     def block_names(self) -> list[str]:
         """The names of all blocks."""
-        return [name for name in heads(self.blocks) if until_null(lookups(self.blocks, name))]
+        if self._blocks is None:
+            blocks = self.blocks
+            self._blocks = [name for name in heads(blocks) if until_null(lookups(blocks, name))]
+        return self._blocks
 
     def layer_options(self) -> dict[str, OptionSchema]:
         """The keys that a layer may write."""

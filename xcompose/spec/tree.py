@@ -63,9 +63,21 @@ class Mapping:
     entries: tuple[Entry, ...]
     span: Span
     flow: bool = attrs.field(default=False, eq=False)
+    _found: dict[bool, dict[str, list[Entry]]] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     def get(self, key: str) -> Entry | None:
         return next((e for e in self.entries if e.key.text == key), None)
+
+    def by_name(self, paths: bool) -> dict[str, list[Entry]]:
+        """The entries of each key in the order of writing, or with `paths` of each key's first name; no notes (`x-*`)."""
+        if paths not in self._found:
+            found: dict[str, list[Entry]] = {}
+            for entry in self.entries:
+                text = entry.key.text
+                if not text.startswith("x-"):
+                    found.setdefault(text.partition(".")[0] if paths else text, []).append(entry)
+            self._found[paths] = found
+        return self._found[paths]
 
 
 Tree: TypeAlias = Scalar | Sequence | Mapping

@@ -16,7 +16,7 @@ import attrs
 from xcompose.diagnostics import Diagnostic, Span, SpecError
 from xcompose.diagnostics.sources import SOURCES
 from xcompose.diagnostics.suggest import nearest
-from xcompose.spec import tree
+from xcompose.spec import characters, tree
 from xcompose.spec.events import Builder, Stop
 from xcompose.spec.mending import Mender
 from xcompose.spec.places import Lines, places_of
@@ -166,20 +166,10 @@ def _content(text: bytes | str, file: str) -> str:
         raise Stop(Diagnostic("XC008", f"{file} is larger than 1 MiB, the most a spec may have", stage="parse"))
     content = _decoded(text, file) if isinstance(text, bytes) else text
     content = content.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    for offset, character in enumerate(content):
-        if not (character.isprintable() or character in "\n\t") and _forbidden(character):
-            raise Stop(_control(content, offset, file))
+    offset = characters.first_forbidden(content)
+    if offset is not None:
+        raise Stop(_control(content, offset, file))
     return content
-
-
-def _forbidden(character: str) -> bool:
-    code = ord(character)
-    return (
-        code < 0x20
-        or 0x7F <= code < 0xA0
-        or code in (0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF)
-        or 0xD800 <= code < 0xE000
-    )
 
 
 def _decoded(text: bytes, file: str) -> str:
@@ -201,12 +191,11 @@ def _decoded(text: bytes, file: str) -> str:
 def _control(content: str, offset: int, file: str) -> Diagnostic:
     SOURCES.register(file, content)
     line, column = content.count("\n", 0, offset) + 1, offset - content.rfind("\n", 0, offset)
-    code = ord(content[offset])
-    message = f"{file} is no text file" if code == 0 else f"the character U+{code:04X} may not stand in a spec"
-    label = "a NUL byte" if code == 0 else "it cannot be seen"
+    message, label, fix = characters.said(content[offset])
     span = Span(file, line, column, line, column + 1)
-    fixes = () if code == 0 else ("delete it",)
-    return Diagnostic("XC003", message, span, label, fixes=fixes, stage="parse")
+    if content[offset] == "\0":
+        return Diagnostic("XC003", f"{file} is no text file", span, label, stage="parse")
+    return Diagnostic("XC003", message, span, label, fixes=(fix,), stage="parse")
 
 
 def _no_mapping(document: tree.Tree | None, file: str) -> Diagnostic:
