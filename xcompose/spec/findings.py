@@ -9,7 +9,6 @@ import attrs
 
 from xcompose.diagnostics import Diagnostic, Span, SpecError
 
-
 MOST = 200
 """How many errors of one spec are kept."""
 

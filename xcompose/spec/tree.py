@@ -69,7 +69,7 @@ class Mapping:
         return next((e for e in self.entries if e.key.text == key), None)
 
     def by_name(self, paths: bool) -> dict[str, list[Entry]]:
-        """The entries of each key in the order of writing, or with `paths` of each key's first name; no notes (`x-*`)."""
+        """The entries of each key as written, or with `paths` of each first name; no notes (`x-*`)."""
         if paths not in self._found:
             found: dict[str, list[Entry]] = {}
             for entry in self.entries:
