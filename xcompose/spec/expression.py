@@ -237,9 +237,10 @@ class _Parser:
             kind = CONSTANTS.get(token.text)
             return Literal_(kind, token.text, span) if kind else Name(token.text, span)  # type: ignore[arg-type]
         self._enter()
-        arguments = []
+        arguments: list[Argument] = []
+        named: dict[str, None] = {}
         while not self._is(self.here, ")"):
-            arguments.append(self._argument(arguments))
+            arguments.append(self._argument(named))
             if not self._takes(","):
                 break
             if self._closes():
@@ -264,13 +265,13 @@ class _Parser:
         label = "a name is small letters and digits, joined by `-`"
         raise self.fail(token, f"`{text}` is not a name", label, fixes)
 
-    def _argument(self, before: list[Argument]) -> Argument:
+    def _argument(self, named: dict[str, None]) -> Argument:
+        """The next argument; `named` holds the names of those before it."""
         start = self.here
         if start.kind != "word" or not self._is(self._tokens[self._at + 1], "="):
-            named = next((a for a in before if a.option), None)
             value = self.element()
-            if named is not None:
-                reason = f"it follows the named option '{named.option}'"
+            if named:
+                reason = f"it follows the named option '{next(iter(named))}'"
                 fixes = ("write unnamed values first, or name this one",)
                 raise self.fail(start, "an unnamed value behind a named one", reason, fixes)
             return Argument(None, value, self._span(start))
@@ -279,10 +280,11 @@ class _Parser:
             fixes = (f"did you mean `{mended}`?",) if OPTION.fullmatch(mended) else ()
             label = "options are small letters and digits, joined by `_`"
             raise self.fail(start, f"`{start.text}` is not the name of an option", label, fixes)
-        if start.text in {a.option for a in before}:
+        if start.text in named:
             raise self.fail(start, f"the option '{start.text}' is written twice", fixes=("keep one of them",))
         self._at += 2
         value = self.element()
+        named[start.text] = None
         return Argument(start.text, value, self._span(start), self.scalar.span_of(start.start, start.end))
 
     def _brackets(self) -> Expression:
