@@ -156,10 +156,12 @@ def _progress(total: int) -> Iterator[Callable[[SpecReport], None]]:
 
 
 def _plugins(strict: bool) -> tuple[tuple[Diagnostic, ...], tuple[str, ...]]:
-    """What is wrong with plugins, as warnings or as errors; and which distributions bring some."""
+    """What is wrong with plugins, and which distributions bring some. One that is not in use is an error if `strict`."""
     from xcompose import registry
-    from xcompose.registry.discovery import third_party
+    from xcompose.registry import discovery
+    from xcompose.registry.problems import nuisances
 
     severity = "error" if strict else "warning"
-    problems = tuple(attrs.evolve(problem, severity=severity) for problem in registry.load().problems)
-    return problems, tuple(dict.fromkeys(f"{found.distribution} {found.version}" for found in third_party()))
+    broken = (attrs.evolve(problem, severity=severity) for problem in registry.third_party().problems)
+    installed = dict.fromkeys(f"{found.distribution} {found.version}" for found in discovery.third_party())
+    return (*broken, *nuisances()), tuple(installed)

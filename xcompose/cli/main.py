@@ -2,84 +2,85 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from typing import Any
 
 import typer
 
 from xcompose.cli import common
 from xcompose.diagnostics import TooLong
 
-app = typer.Typer(
-    name="xcompose",
-    help="Compose efficient-Transformer mechanisms into one checked model, from one YAML file.",
-    epilog="Example:  xcompose new mine  ·  xcompose check  ·  xcompose train mine.xc.yaml@tiny",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS = {
+    "Write": ("new", "list", "show", "explain", "why", "freeze", "migrate"),
+    "Prove": ("check", "diff", "build", "cost", "draw", "bench"),
+    "Run": ("train", "addon", "generate", "compare", "search", "quickstart"),
+}
+"""Every command under its title; its module is called like it, or as MODULES says."""
+MODULES = {"list": "list_"}
+GROUPS = {"adapter": "Run", "plugin": "Publish"}
+"""Commands that have commands, and their titles."""
+
+
+def _new() -> typer.Typer:
+    return typer.Typer(
+        name="xcompose",
+        help="Compose efficient-Transformer mechanisms into one checked model, from one YAML file.",
+        epilog="Example:  xcompose new mine  ·  xcompose check  ·  xcompose train mine.xc.yaml@tiny",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+app = _new()
 
 
 def add_commands() -> None:
     """Give the application its commands, once."""
     if app.registered_commands:
         return
-    from xcompose.cli import (
-        adapter,
-        addon,
-        bench,
-        build,
-        check,
-        compare,
-        cost,
-        diff,
-        draw,
-        explain,
-        freeze,
-        generate,
-        list_,
-        migrate,
-        new,
-        plugin,
-        quickstart,
-        search,
-        show,
-        train,
-        why,
-    )
+    for name, title in GROUPS.items():
+        app.add_typer(_module(name).app, rich_help_panel=title)
+    for name, title in _titles().items():
+        _add(app, name, title)
 
-    app.add_typer(adapter.app, rich_help_panel="Run")
-    app.add_typer(plugin.app, rich_help_panel="Publish")
-    groups = {
-        "Write": {
-            "new": new,
-            "list": list_,
-            "show": show,
-            "explain": explain,
-            "why": why,
-            "freeze": freeze,
-            "migrate": migrate,
-        },
-        "Prove": {"check": check, "diff": diff, "build": build, "cost": cost, "draw": draw, "bench": bench},
-        "Run": {
-            "train": train,
-            "addon": addon,
-            "generate": generate,
-            "compare": compare,
-            "search": search,
-            "quickstart": quickstart,
-        },  # fmt: skip
-    }
-    for title, commands in groups.items():
-        for name, module in commands.items():
-            app.command(name, rich_help_panel=title, epilog=module.EXAMPLE)(module.run)
+
+def only(name: str) -> typer.Typer:
+    """The application with one command: the modules of the others are not imported."""
+    made = _new()
+    made.callback()(lambda: None)  # without it, the one command would be the application itself
+    _add(made, name, _titles()[name])
+    return made
+
+
+def _titles() -> dict[str, str]:
+    return {name: title for title, names in COMMANDS.items() for name in names}
+
+
+def _add(to: typer.Typer, name: str, title: str) -> None:
+    module = _module(name)
+    to.command(name, rich_help_panel=title, epilog=module.EXAMPLE)(module.run)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"xcompose.cli.{MODULES.get(name, name)}")
+
+
+def _asked_for() -> typer.Typer:
+    """The application, as far as the command line needs it."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name in _titles():
+        return only(name)
+    add_commands()
+    return app
 
 
 def main() -> None:
     """Run the command line. Exit code 0: fine; 1: findings; 2: wrong usage or an internal error."""
-    add_commands()
     common.begin()
     try:
         _run()
@@ -95,7 +96,7 @@ def _looks_at_plugins(words: list[str]) -> bool:
 
 def _run() -> None:
     try:
-        app(prog_name="xcompose")
+        _asked_for()(prog_name="xcompose")
     except common.SpecError as error:
         common.print_findings(error.diagnostics)
         sys.exit(1)
