@@ -148,6 +148,7 @@ class Compressed(Memory):
 
     level = "rows"
     looks = True
+    still = True
 
     def __init__(self, options: CompressiveOptions, context: Context, rows: Pattern):
         super().__init__()

@@ -35,6 +35,7 @@ class PostNorm(Residual):
         self.norms = nn.ModuleList(context.norms())
         roles = context.roles or ("",) * len(self.norms)
         self.adds = tuple(options.around == "all" or role == "ffn" for role in roles)
+        self.keeps = all(self.adds)
         self.roles = roles
 
     def norm_behind(self, role: str) -> nn.Module | None:

@@ -32,6 +32,7 @@ class CarriedRows(Memory):
     """
 
     level = "rows"
+    still = True
 
     def __init__(self, name: str, length: int, memory: int, context: Context, reach: int = NEVER):
         super().__init__()

@@ -162,6 +162,8 @@ class Memory(nn.Module, ABC):
     """How positions count between its slots and queries, where that is not the time at which slots stand."""
     chooses: bool = False
     """Whether contents decide which rows of its span a slot is made of."""
+    still: ClassVar[bool] = False
+    """Whether no gradient flows through its slots to the rows that they are made of."""
 
     @abstractmethod
     def spans(self, n: int) -> Spans:
@@ -279,6 +281,8 @@ class Residual(nn.Module, ABC):
     """Whether the stack ends with a norm of its own."""
     recomputes: ClassVar[bool] = False
     """Whether it keeps nothing for the gradient anyway; then `recompute` leaves it alone."""
+    keeps: bool = True
+    """Whether the stream flows on beside every sub-layer, so that one that answers nothing takes nothing from it."""
 
     def enter(self, x: Tensor) -> Any:
         """From rows (b n c) to what flows."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xcompose.compose.parts import Causal, Embedding
+from xcompose.compose.parts import Causal, Embedding, Mixer
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import gradients, moved, spread
 from xcompose.verify.rows import ASKED, last_axis, slopes, weights_of
+from xcompose.verify.sizes import has_dropout
 from xcompose.verify.subject import Part, Subject, alone, blame, rows
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
@@ -29,7 +30,7 @@ def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
         # The executors that train in float32 are not those that answer in float64.
         single = (p for p in subject.parts(torch.float32) if p.causal)
         found = blame(single, lambda part: _moved(subject, part, seed, torch.float32))
-    return found or _whole(subject, seed)
+    return found or _whole(subject, seed) or _training(subject, seed)
 
 
 def kind(subject: Subject, seed: int = 0) -> Causal:
@@ -121,14 +122,16 @@ def _gradient_ahead(matrix: Tensor, asked: list[int]) -> tuple[int, int, float] 
     return asked[index // matrix.shape[1]], index % matrix.shape[1], float(matrix.max())
 
 
-def _gradient_finding(subject: Subject, part: Part | None, matrix: Tensor, asked: list[int]) -> Diagnostic | None:
+def _gradient_finding(
+    subject: Subject, part: Part | None, matrix: Tensor, asked: list[int], when: str = ""
+) -> Diagnostic | None:
     worst = _gradient_ahead(matrix, asked)
     if worst is None:
         return None
     i, j, size = worst
     title = part.place.title if part else "the model"
     return subject.finding(
-        CODE, f"{title} has a gradient from the future", part.place if part else None,
+        CODE, f"{title} has a gradient from the future{when}", part.place if part else None,
         f"output {i} has a gradient of {size:.2g} with respect to row {j}", hint=_hint(j - i, subject.n, part),
     )  # fmt: skip
 
@@ -141,6 +144,23 @@ def _whole(subject: Subject, seed: int) -> list[Diagnostic]:
             return [_finding(subject, None, matrix, ahead, torch.float64)]
     finding = _gradient_finding(subject, None, *slopes(subject, seed))
     return [finding] if finding else []
+
+
+def _training(subject: Subject, seed: int) -> list[Diagnostic]:
+    """Mixers that drop weights while they train may do so by other executors than those that answer. What is dropped
+    differs from call to call, so gradients are asked: none comes from the future, whatever is dropped."""
+    if subject.node is None or not has_dropout(subject.node):
+        return []
+    model = subject.build_redrawn().double().train()
+    asked = spread(subject.n, ASKED)
+
+    def ahead(part: Part) -> Diagnostic | None:
+        x, run = rows(part, subject.n, seed, torch.float64), alone(part, subject.n, subject.elsewhere)
+        found = gradients(run, x, asked, weights_of(part.dim, seed))
+        return _gradient_finding(subject, part, found, asked, " while it trains")
+
+    with torch.random.fork_rng(devices=[]):
+        return blame((p for p in subject.parts_in(model) if p.causal and isinstance(p.module, Mixer)), ahead)
 
 
 def _whole_moved(subject: Subject, seed: int) -> Tensor:

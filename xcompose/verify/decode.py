@@ -18,6 +18,8 @@ from xcompose.verify.subject import Part, Subject, blame, rows, source_of
 CODE = "XC074"
 STATE_CODE = "XC078"
 TOLERANCE = 1e-9
+APART = 3
+"""Steps that a mixer takes with rows at different times; the model takes more."""
 
 
 def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
@@ -66,6 +68,24 @@ def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
             worst = _first_difference(steps, whole)
             if worst is not None:
                 return _finding(subject, part, sizes, *worst)
+        return None if part.cross else _mixer_apart(subject, part, x, whole)
+
+
+def _mixer_apart(subject: Subject, part: Part, x: Tensor, whole: Tensor) -> Diagnostic | None:
+    """Two sequences that stand at different times: what was read is padded, and steps are taken in unison."""
+    mixer, lengths = part.module, [subject.n // 2, max(1, subject.n // 3)]
+    assert isinstance(mixer, Mixer)
+    longest, batch = lengths[0], torch.arange(2)
+    valid = torch.arange(longest) < torch.tensor(lengths)[:, None]
+    prompt = torch.where(valid[..., None], x[:, :longest], 0.0)
+    state = mixer(prompt, Axis(at=range(longest), valid=valid), mixer.start(2, x)).state
+    for step in range(min(subject.n - longest, APART)):
+        here = torch.tensor([length + step for length in lengths])
+        mixed = mixer(x[batch, here][:, None], Axis(at=here[:, None]), state)
+        state = mixed.state
+        change = distance(mixed.x[:, 0], whole[batch, here])
+        if change > TOLERANCE:
+            return _apart_finding(subject, part, f"step {step + 1} after {lengths} rows gives outputs", change)
     return None
 
 
@@ -148,7 +168,7 @@ def _apart(subject: Subject, tokens: Tensor, whole: Tensor) -> Iterator[Diagnost
     for b, length in enumerate(lengths):
         change = distance(out.logits[b, longest - length :], whole[b, :length])
         if change > TOLERANCE:
-            yield _apart_finding(subject, f"a left-padded prompt of {length} tokens gives outputs", change)
+            yield _apart_finding(subject, None, f"a left-padded prompt of {length} tokens gives outputs", change)
             return
     for step in range(min(n - longest, n // 2)):
         here = torch.tensor([length + step for length in lengths])
@@ -156,13 +176,16 @@ def _apart(subject: Subject, tokens: Tensor, whole: Tensor) -> Iterator[Diagnost
         out = model(tokens[batch, here][:, None], state=out.state)
         change = distance(out.logits[:, 0], whole[batch, here])
         if change > TOLERANCE:
-            yield _apart_finding(subject, f"step {step + 1} after prompts of {lengths} tokens gives outputs", change)
+            yield _apart_finding(
+                subject, None, f"step {step + 1} after prompts of {lengths} tokens gives outputs", change
+            )
             return
 
 
-def _apart_finding(subject: Subject, what: str, change: float) -> Diagnostic:
+def _apart_finding(subject: Subject, part: Part | None, what: str, change: float) -> Diagnostic:
+    title = part.place.title if part else "the model"
     return subject.finding(
-        CODE, "rows at different times do not decode what the model computes in parallel", None,
+        CODE, f"rows at different times do not decode what {title} computes in parallel", part.place if part else None,
         f"{what} that differ by {change:.2g}",
         hint="rows in unison are right: look for a place that takes the time of one row for that of all",
     )  # fmt: skip

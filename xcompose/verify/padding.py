@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from xcompose.attention.reads import Axis
-from xcompose.compose.parts import Mixer
+from xcompose.compose.parts import Mixer, Output, Source
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import distance
 from xcompose.verify.rows import last_axis
@@ -19,11 +20,36 @@ TOLERANCE = 1e-10
 
 
 def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
-    """Findings about mixers whose real rows notice rows that hold no token; about the model where no mixer does."""
-    mixers = (part for part in subject.parts() if isinstance(part.module, Mixer))
-    found = blame(mixers, lambda part: _mixer(subject, part, seed))
+    """Findings about mixers and outputs whose real rows notice rows that hold no token; about the model where none
+    does."""
+    found = blame((p for p in subject.parts() if isinstance(p.module, Mixer | Output)), partial(_part, subject, seed))
     first = None if found else next(_whole(subject, seed), None)
     return found if first is None else [first]
+
+
+def _part(subject: Subject, seed: int, part: Part) -> Diagnostic | None:
+    if isinstance(part.module, Output):
+        return _output(subject, part, part.module, seed)
+    return _mixer(subject, part, seed) or _source(subject, part, seed)
+
+
+def _output(subject: Subject, part: Part, output: Output, seed: int) -> Diagnostic | None:
+    """An output that answers for a sequence looks at the rows that hold its tokens."""
+    n, real = subject.n, _lengths(subject.n)
+    x = rows(part, n, seed, torch.float64, batch=len(real))
+    valid = torch.arange(n) < torch.tensor(real)[:, None]
+    axis = axis_of(part, n)
+    with torch.no_grad():
+        padded = torch.where(valid[..., None], x, 0.0)
+        together = output(padded, Axis(axis.at, valid, total=axis.total))
+        for row, length in enumerate(real):
+            if length == 0:
+                continue
+            alone, mine = output(x[row : row + 1, :length], axis_of(part, length)), together[row : row + 1]
+            change = distance(mine[:, :length] if output.each_row else mine, alone)
+            if change > TOLERANCE:
+                return _finding(subject, part, f"right padding to {n}", length, change)
+    return None
 
 
 def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
@@ -34,8 +60,11 @@ def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
     padded = torch.where(valid[..., None], x, 0.0)
     assert isinstance(part.module, Mixer)
     axis = _with_valid(part, n, valid)
-    with torch.no_grad():
-        out = part.module(padded, axis, None, source_of(part, len(real), subject.elsewhere, x.dtype)).x
+    padded = padded.requires_grad_()
+    out = part.module(padded, axis, None, source_of(part, len(real), subject.elsewhere, x.dtype)).x
+    if finding := _gradient(subject, part, torch.where(valid[..., None], out, 0.0), padded):
+        return finding
+    out = out.detach()
     for row, length in enumerate(real):
         if length == 0:
             continue
@@ -45,6 +74,41 @@ def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
         change = distance(out[row : row + 1, : part.prefix + length], lone)
         if change > TOLERANCE:
             return _finding(subject, part, f"right padding to {n}", length, change)
+    return None
+
+
+def _gradient(subject: Subject, part: Part, out: Tensor, padded: Tensor) -> Diagnostic | None:
+    """Rows that hold no token, and sequences of nothing else, must not spoil what the others learn."""
+    tensors = [padded, *(p for p in part.module.parameters() if p.requires_grad)]
+    found = torch.autograd.grad(out.sum(), tensors, allow_unused=True) if out.requires_grad else ()
+    wrong = sum(int((~torch.isfinite(gradient)).sum()) for gradient in found if gradient is not None)
+    if not wrong:
+        return None
+    return subject.finding(
+        CODE, f"padding breaks the gradient of {part.place.title}", part.place,
+        f"with a sequence of nothing but padding in the batch, {wrong:,} numbers of the gradient are not finite",
+        hint=f"in the plugin '{part.place.name}', look for a division by what may be nothing",
+    )  # fmt: skip
+
+
+def _source(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
+    """What stands behind the end of the other sequence is not read by a cross mixer."""
+    if not part.cross:
+        return None
+    assert isinstance(part.module, Mixer)
+    mixer, m = part.module, subject.elsewhere
+    ends = (m, m - 1, max(1, m // 2))
+    x, source = rows(part, subject.n, seed, torch.float64), rows(part, m, seed + 1, torch.float64)
+    source = source[:, part.prefix :].expand(len(ends), -1, -1)
+    valid = torch.arange(m) < torch.tensor(ends)[:, None]
+    there = Source(torch.where(valid[..., None], source, 0.0), Axis(range(m), valid, total=m, clock="source"))
+    with torch.no_grad():
+        together = mixer(x.expand(len(ends), -1, -1).contiguous(), axis_of(part, subject.n), None, there).x
+        for row, end in enumerate(ends):
+            cut = Source(source[row : row + 1, :end], Axis(range(end), total=end, clock="source"))
+            change = distance(together[row : row + 1], mixer(x, axis_of(part, subject.n), None, cut).x)
+            if change > TOLERANCE:
+                return _finding(subject, part, f"another sequence, padded to {m}", end, change)
     return None
 
 

@@ -6,12 +6,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import torch
 from torch import nn
 
+from xcompose.compose.parts import Embedding
 from xcompose.compose.weights import load_weights, save_weights
 from xcompose.diagnostics import Diagnostic
-from xcompose.verify.subject import Subject
+from xcompose.verify.measure import distance
+from xcompose.verify.subject import Part, Subject, alone, blame, rows
 
 CODE = "XC077"
 
@@ -41,9 +44,32 @@ def _differences(subject: Subject, saved: nn.Module, loaded: nn.Module, seed: in
     with torch.no_grad():
         before, after = subject.call(saved, tokens).logits, subject.call(loaded, tokens).logits
     if not torch.equal(before, after):
+        guilty = blame(subject.parts(), lambda part: _part(subject, loaded, part, seed))
+        if guilty:
+            yield from guilty
+            return
         yield subject.finding(
             CODE, "a loaded model answers differently", None,
             f"outputs differ by {float((before - after).abs().max()):.2g} though every saved tensor is equal",
             hint="something that matters is no parameter, no saved buffer, and not drawn from a fixed seed",
             stage="numerics",
         )  # fmt: skip
+
+
+def _part(subject: Subject, loaded: nn.Module, part: Part, seed: int) -> Diagnostic | None:
+    """A finding where this part of a loaded model answers differently."""
+    reads_tokens = isinstance(part.module, Embedding)
+    x = subject.tokens(1, seed) if reads_tokens else rows(part, subject.n, seed, torch.float64)
+    there = attrs.evolve(part, module=loaded.get_submodule(part.at))
+    with torch.no_grad():
+        before, after = (alone(one, subject.n, subject.elsewhere)(x) for one in (part, there))
+    if torch.equal(before, after):
+        return None
+    lost = sorted({name for name, _ in part.module.named_buffers()} - set(part.module.state_dict()))
+    return subject.finding(
+        CODE, f"a loaded model answers differently in {part.place.title}", part.place,
+        f"outputs differ by {distance(before, after):.2g} though every saved tensor is equal",
+        measured=f"not saved: {', '.join(lost)}" if lost else "",
+        hint="something that matters is no parameter, no saved buffer, and not drawn from a fixed seed",
+        stage="numerics",
+    )  # fmt: skip

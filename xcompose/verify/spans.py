@@ -30,7 +30,7 @@ def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
 
 
 def _memory(subject: Subject, part: Part, number: int, memory: Memory, seed: int) -> Diagnostic | None:
-    caught = _inputs(subject, part, memory, seed)
+    caught = given_to(subject, part, memory, seed)
     if caught is None:
         return None
     k, v, axis, more = caught
@@ -59,7 +59,7 @@ def _memory(subject: Subject, part: Part, number: int, memory: Memory, seed: int
     return _finding(subject, memory_place(part.place, number), change, outside, start, end) if outside.any() else None
 
 
-def _inputs(
+def given_to(
     subject: Subject, part: Part, memory: Memory, seed: int
 ) -> tuple[Tensor, Tensor, Axis, Mapping[str, View]] | None:
     """What the mixer gives its memory for a whole sequence; None where it gives nothing."""

@@ -15,32 +15,41 @@ from xcompose.compose.objectives import search_findings
 from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.registry import Registry
 from xcompose.spec import resolve
+from xcompose.spec.drift import rebuilt
 from xcompose.spec.model import Spec
 from xcompose.verify import (
     alive,
+    batches,
     causal,
     decode,
     deterministic,
     expect,
     gradients,
     padding,
+    plans,
     precision,
+    replicas,
     saving,
     sizes,
     spans,
+    still,
     stored,
+    streams,
     work,
 )
 from xcompose.verify.blame import raised
 from xcompose.verify.facts import Facts
-from xcompose.verify.subject import Subject
+from xcompose.verify.results import failed
+from xcompose.verify.subject import Subject, to_blame
 
 Certificate = Callable[[Subject, int], list[Diagnostic]]
 CONTRACTS: tuple[Certificate, ...] = (
-    spans.certify, causal.certify, alive.certify, padding.certify, decode.certify,
+    deterministic.steady, batches.certify, spans.certify, causal.certify, alive.certify, plans.certify,
+    streams.certify, padding.certify, decode.certify,
 )  # fmt: skip
 NUMERICS: tuple[Certificate, ...] = (
-    gradients.certify, deterministic.certify, precision.certify, saving.certify, stored.certify, work.certify,
+    gradients.certify, still.certify, deterministic.certify, replicas.certify, precision.certify, saving.certify,
+    stored.certify, work.certify,
 )  # fmt: skip
 TINY = "tiny"
 UNMEASURED = "XC060"
@@ -70,11 +79,27 @@ class Known:
         for node, n, known_stage, known in self._measured:
             if node == subject.cache["key"] and n == subject.n and known_stage == stage:
                 return known
-        findings = [f for certificate in certificates for f in certificate(subject, seed)]
+        findings = _findings(certificates, subject, seed)
         results = _behaviour(subject, seed, findings) if stage == "contracts" else {}
-        made = _Measured(tuple(findings), results)
+        made = _Measured(tuple(to_blame(findings, subject)), results)
         self._measured.append((subject.cache["key"], subject.n, stage, made))
         return made
+
+
+def _findings(certificates: Iterable[Certificate], subject: Subject, seed: int) -> list[Diagnostic]:
+    """What certificates find, up to one that says that there is nothing to measure: who answers a question in two ways
+    cannot be asked about anything else."""
+    found: list[Diagnostic] = []
+    try:
+        for certificate in certificates:
+            found += certificate(subject, seed)
+            if certificate is deterministic.steady and failed(found):
+                break
+    except Exception:
+        if not failed(found):
+            raise
+        # What was found says more of a faulty part than how it broke later.
+    return found
 
 
 @contextmanager
@@ -133,7 +158,7 @@ class Later:
         return Facts(self.model, self.spec)
 
     def _build(self) -> list[Diagnostic]:
-        return expect.counted(self.spec.expect, self._facts(), self.spec.name)
+        return [*rebuilt(self.spec, self.model), *expect.counted(self.spec.expect, self._facts(), self.spec.name)]
 
     def _contracts(self) -> list[Diagnostic]:
         self.subject, self.said = self._choose()

@@ -14,7 +14,7 @@ from xcompose.compose.quantized import MOST, Quantized, quantized, rounded
 from xcompose.compose.weights import load_weights, plain_tensors, save_weights
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import distance
-from xcompose.verify.subject import Subject, redraw
+from xcompose.verify.subject import Subject, parts_of, redraw
 
 TWIN, SAVED = "XC076", "XC077"
 CLOSE = 1e-5
@@ -36,8 +36,10 @@ def _layers(subject: Subject, model: torch.nn.Module, seed: int) -> Iterator[Dia
     for path, layer in quantized(model):
         change = apart(layer, torch.randn(ROWS, layer.in_features, generator=generator))
         if change > CLOSE:
+            inside = [part for part in parts_of(model, subject) if path.startswith(f"{part.at}.")]
+            place = max(inside, key=lambda part: len(part.at)).place if inside else None
             yield subject.finding(
-                TWIN, f"'{path}' gives something else than the numbers that it stores", None,
+                TWIN, f"'{path}' gives something else than the numbers that it stores", place,
                 f"outputs differ from those in float64 by {change:.2g}", stage="numerics",
             )  # fmt: skip
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -237,6 +237,14 @@ def blame(parts: Iterable[Part], find: Callable[[Part], Diagnostic | None]) -> l
         if finding is not None:
             found[part.at] = finding
     return [found[part.at] for part in order if part.at in found]
+
+
+def to_blame(findings: Sequence[Diagnostic], subject: Subject) -> list[Diagnostic]:
+    """Without errors about the whole model where there is one about a part: what a part does wrong shows in the model,
+    and to mend it comes first."""
+    whole = subject.node.path if subject.node else ""
+    parts = any(found.severity == "error" and found.path not in ("", whole) for found in findings)
+    return [found for found in findings if not parts or found.path != whole or found.severity != "error"]
 
 
 def _inside(outer: Place, number: int, module: nn.Module, kind: str) -> Place:
