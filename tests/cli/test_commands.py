@@ -333,7 +333,7 @@ def test_a_fault_of_our_own_is_no_traceback(monkeypatch):
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a wheel came off")
 
-    monkeypatch.setattr("xcompose.spec.load", broken)
+    monkeypatch.setattr("xcompose.spec.check", broken)
     called = call("xcompose freeze mine.xc.yaml")
 
     assert called.code == 2

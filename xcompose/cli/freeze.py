@@ -1,4 +1,4 @@
-"""xcompose freeze: a spec with every default written out."""
+"""xcompose freeze: a spec with every default written out, and what it means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from xcompose.cli.common import Sets, SpecArgument, console
+from xcompose.cli.common import Sets, SpecArgument, console, print_findings
+from xcompose.spec.drift import DRIFTED
 
 EXAMPLE = "Example:  xcompose freeze mine.xc.yaml@tiny -o frozen.xc.yaml"
 
@@ -18,12 +19,27 @@ def run(
     set_: Sets = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="a file to write instead of the screen")] = None,
 ) -> None:
-    """Print a spec with all its defaults and nothing to look up: it means the same for ever."""
+    """Print a spec with all its defaults and nothing to look up, and a record of what it means.
+
+    The record holds versions, and digests of options and of the model's tensors. `check` refuses the frozen spec when
+    it does not mean the same any more.
+    """
     from xcompose import registry
-    from xcompose.spec import freeze, load
+    from xcompose.compose.build import plan_model
+    from xcompose.diagnostics import SpecError
+    from xcompose.spec import check
+    from xcompose.spec.frozen import signed
     from xcompose.train.folder import write_atomically
 
-    text = freeze(load(spec, set_ or (), catalogue=registry.load().catalogue))
+    installed = registry.load()
+    found, said = check(spec, set_ or (), installed.catalogue, drifted="warning")
+    if found is None:
+        raise SpecError(said)
+    drifted = [diagnostic for diagnostic in said if diagnostic.code == DRIFTED]
+    if drifted:
+        print_findings(drifted)
+    model = plan_model(found, registry=installed) if found.model is not None else None
+    text = signed(found, installed.catalogue, output.parent if output is not None else None, model)
     if output is None:
         sys.stdout.write(text)
         return

@@ -17,7 +17,8 @@ from xcompose.compose.tuned import INNER
 from xcompose.compose.weights import hash_of, load_weights, plain_tensors, save_weights, texts_of
 from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.registry import load as load_registry
-from xcompose.spec import freeze, load_text
+from xcompose.spec import load_text
+from xcompose.spec.frozen import signed
 
 CODE = "XC042"
 
@@ -48,7 +49,7 @@ def save_adapter(model: Model, name: str, path: str | os.PathLike[str]) -> Path:
     kept = set(adapter_weights(model, name)) | _trained_too(model)
     about = {"adapter": name, "base": base_hash(model)}
     if model.spec is not None:
-        about["spec"] = freeze(_alone(model, name))
+        about["spec"] = signed(_alone(model, name), load_registry().catalogue)
     return save_weights(model, path, only=kept.__contains__, about=about)
 
 
@@ -96,7 +97,7 @@ def attach_adapter(model: Model, path: str | os.PathLike[str], *, acts: bool | N
     texts = about_adapter(path)
     if texts["adapter"] in adapters_of(model):
         return load_adapter(model, path)
-    spec = load_text(texts["spec"], texts["name"], catalogue=load_registry().catalogue)
+    spec = load_text(texts["spec"], texts["name"], catalogue=load_registry().catalogue, drifted="warning")
     (node,) = [node for node in spec.addons if node.options.get("name") == texts["adapter"]]
     if acts is not None and "active" in node.options:
         node = attrs.evolve(node, options={**node.options, "active": acts})

@@ -21,7 +21,8 @@ from xcompose.compose.model import Model
 from xcompose.compose.room import readable
 from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.registry import load as load_registry
-from xcompose.spec import freeze, load_text
+from xcompose.spec import load_text
+from xcompose.spec.frozen import signed
 from xcompose.writing import replaced
 
 Chosen = Callable[[str], bool]
@@ -96,6 +97,8 @@ def hash_of(tensors: Mapping[str, Tensor]) -> str:
 def load_model(place: str | os.PathLike[str]) -> Model:
     """The model that a run's folder or a file of weights holds, built from the spec that is kept there.
 
+    Python warns where that spec does not mean what it meant when the weights were saved; they may fit all the same.
+
     Raises:
         SpecError: XC042, there is no such thing, it is damaged, or it does not say which model it belongs to.
     """
@@ -109,7 +112,7 @@ def load_model(place: str | os.PathLike[str]) -> Model:
         fixes = ("build the model from its spec, then `load_weights(model, path)`",)
         message = f"the weights in {path} do not say which spec they belong to"
         raise SpecError(Diagnostic(code="XC042", message=message, fixes=fixes, stage="build"))
-    spec = load_text(texts["spec"], texts["name"], catalogue=load_registry().catalogue)
+    spec = load_text(texts["spec"], texts["name"], catalogue=load_registry().catalogue, drifted="warning")
     # Scales have types of their own.
     floats = {t.dtype for name, t in _read(path).items() if t.is_floating_point() and PART not in name}
     model = build_model(spec, dtype=functools.reduce(torch.promote_types, floats))
@@ -155,7 +158,8 @@ def _origin(model: nn.Module) -> dict[str, str]:
     if not isinstance(model, Model) or model.spec is None:
         return {}
     alone = {key: value for key, value in model.spec.train.items() if key != "addons"}  # they may name other files
-    return {"spec": freeze(attrs.evolve(model.spec, train=alone)), "name": model.spec.name}
+    text = signed(attrs.evolve(model.spec, train=alone), load_registry().catalogue)
+    return {"spec": text, "name": model.spec.name}
 
 
 def _once(model: nn.Module) -> dict[str, Tensor]:

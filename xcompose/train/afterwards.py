@@ -93,7 +93,7 @@ def change_run(
 def _wider(spec: Spec, source: Path, addons: Sequence[str], registry: Registry) -> Spec:
     """The spec with more add-ons at the end of its list."""
     only = f"addons={json.dumps(list(addons))}"
-    carrier = load_spec(str(RunFolder(source).spec), (only,), catalogue=registry.catalogue)
+    carrier = load_spec(str(RunFolder(source).spec), (only,), catalogue=registry.catalogue, drifted="warning")
     return attrs.evolve(spec, addons=(*spec.addons, *carrier.addons))
 
 

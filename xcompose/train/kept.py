@@ -14,6 +14,7 @@ import attrs
 
 from xcompose.registry import Registry
 from xcompose.spec import Node, Spec, SpecName, freeze, load
+from xcompose.spec.frozen import signed
 from xcompose.spec.yaml import SUFFIX
 
 OWN = "spec"
@@ -46,7 +47,7 @@ def kept(spec: Spec, how: Mapping[str, Any], registry: Registry) -> Kept:
         file: freeze(attrs.evolve(load(name, catalogue=registry.catalogue), task=None, train={}, expect=()))
         for name, file in files.items()
     }
-    return Kept(freeze(attrs.evolve(spec, train=how), folder), others)
+    return Kept(signed(attrs.evolve(spec, train=how), registry.catalogue, folder), others)
 
 
 def _moved(value: Any, option: str, folder: Path, files: dict[SpecName, str]) -> Any:

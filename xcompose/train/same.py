@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.spec.frozen import unsigned
 from xcompose.train.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def refuse_another(run: RunFolder, facts: Mapping[str, Any], prepared: Prepared,
     kept = prepared.kept
     texts = {run.spec: kept.text, **{run.path / name: text for name, text in kept.others.items()}}
     same = {
-        "spec": all(file.exists() and file.read_text() == text for file, text in texts.items()),
+        "spec": all(file.exists() and unsigned(file.read_text()) == unsigned(text) for file, text in texts.items()),
         "data": facts["digest"] == digest,
         **start.same(facts),
     }
