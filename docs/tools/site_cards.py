@@ -56,7 +56,7 @@ def _lines(name: str, body: str) -> tuple[Line, ...]:
     last = ""
     for line in filter(str.strip, lines):
         words = line.split()
-        if last and len(last.rstrip()) + 1 + len(words[0]) > WIDTH:
+        if last and not LABEL.match(line.strip()) and len(last.rstrip()) + 1 + len(words[0]) > WIDTH:
             found[-1] = attrs.evolve(found[-1], text=f"{found[-1].text} {line.strip()}")
         else:
             found.append(Line(line.strip(), _indent(line) > first))

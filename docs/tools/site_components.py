@@ -28,7 +28,7 @@ from xcompose.spec.values import format_bytes, format_flops
 SPECS = Path(__file__).parents[2] / "specs"
 COUNTED = ("pattern", "score", "memory", "recurrence", "mixer")
 """Kinds whose work is counted on the example."""
-DRAWN = ("pattern", "score", "memory", "recurrence", "mixer")
+DRAWN = ("pattern", "memory", "recurrence", "mixer")
 """Kinds that decide who reads whom."""
 OPERATORS = {"union": "|", "intersection": "&", "difference": " - "}
 PLURALS = {"memory": "memories", "ffn": "feed-forward networks", "task": "tasks", "strategy": "strategies"}
@@ -223,16 +223,11 @@ def _picture(component: Component, model: Model | None) -> str:
     drawn = site_pictures.of_component(component)
     if drawn or component.kind not in DRAWN or model is None:
         return drawn
-    parts = [f"In the [example](#example), {'a decoder' if model.decodes else 'an encoder'}:", _drawn(model)]
+    models = [("decoder" if model.decodes else "encoder", model)]
     other = example_model(component, "encoder" if model.decodes else "decoder")
     if other is not None and other.decodes != model.decodes:
-        parts += [f"The same in {'a decoder' if other.decodes else 'an encoder'}:", _drawn(other)]
-    return "\n\n".join(parts)
-
-
-def _drawn(model: Model) -> str:
-    longest = model.options.length or site_pictures.TOKENS
-    return site_pictures.of_model(model, min(longest, site_pictures.TOKENS))
+        models.append(("decoder" if other.decodes else "encoder", other))
+    return f"The layers of the [example](#example).\n\n{site_pictures.of_models(models)}"
 
 
 def _example(component: Component) -> str:

@@ -127,6 +127,19 @@ def mathml(latex: str) -> str:
     return made.replace('display="inline"', 'display="inline" displaystyle="true"', 1).replace("\n", " ")
 
 
+def _bare(latex: str) -> str:
+    """Without brackets around the whole, which a fraction does not need."""
+    opened, _, inner = latex.partition("(")
+    if opened not in ("", r"\left") or not latex.endswith(")"):
+        return latex
+    depth = 1
+    for place, sign in enumerate(inner):
+        depth += (sign == "(") - (sign == ")")
+        if depth == 0:
+            return inner[:place].removesuffix(r"\right") if place == len(inner) - 1 else latex
+    return latex
+
+
 class Reader:
     """Reads the tokens of a line; a method that finds no formula raises NoFormula, and its caller goes back."""
 
@@ -249,7 +262,7 @@ class Reader:
             if sign != "/":
                 latex = f"{latex} {SIGNS[sign]} {more}"
             else:
-                latex = rf"\frac{{{latex}}}{{{more}}}" if loose and not self.small else f"{latex} / {more}"
+                latex = rf"\frac{{{_bare(latex)}}}{{{_bare(more)}}}" if loose and not self.small else f"{latex} / {more}"
         return latex
 
     def _dot(self) -> bool:
@@ -295,7 +308,7 @@ class Reader:
             if self._is("{"):
                 return self._anything()
             if self._is("(") and sign == "^":
-                return self._list()[1:-1]
+                return self._listed()[1]
             if self._is("("):
                 return self._list()
             return self._tight(sign)
@@ -331,10 +344,15 @@ class Reader:
 
     def _list(self, *, words: bool = False) -> str:
         """Brackets around relations; `..` may stand for some of them, and words where they are arguments."""
+        opening, inner, closing = self._listed(words)
+        tall = r"\frac" in inner
+        return rf"\left{opening}{inner}\right{closing}" if tall else f"{opening}{inner}{closing}"
+
+    def _listed(self, words: bool = False) -> tuple[str, str, str]:
         opening = self._now().text
         closings = {"(": (")",), "[": ("]", ")")}[opening]
         self._take(opening)
-        latex = opening
+        latex = ""
         while not self._is(*closings):
             latex += self._argument(words) if not self._is(",", ";") else ""
             if self._is(",", ";"):
@@ -343,7 +361,7 @@ class Reader:
             elif not self._is(*closings) and not words:
                 raise NoFormula
         self.at += 1
-        return f"{latex}{self._now(-1).text}"
+        return opening, latex, self._now(-1).text
 
     def _argument(self, words: bool) -> str:
         if not words:
@@ -432,7 +450,7 @@ class Reader:
 
     def _enclosed(self, text: str) -> str:
         self.at += 1
-        inner = self._list()[1:-1]
+        inner = self._listed()[1]
         self.telling = True
         marks = {"sqrt": (r"\sqrt{", "}"), "floor": (r"\lfloor ", r"\rfloor "), "ceil": (r"\lceil ", r"\rceil ")}
         return marks[text][0] + inner + marks[text][1]

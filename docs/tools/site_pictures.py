@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -25,17 +25,23 @@ def of_component(component: Component) -> str:
     return _row(found)
 
 
-def of_model(model: Model, n: int = TOKENS) -> str:
-    """What each kind of layer lets each group of heads read, as `xcompose draw` shows it."""
-    figures, seen = [], set()
-    for card in cards_of(model, n):
-        if card.mixer in seen:
-            continue
-        seen.add(card.mixer)
+def of_models(models: Sequence[tuple[str, Model]], most: int = TOKENS) -> str:
+    """What each kind of layer lets each group of heads read, as `xcompose draw` shows it.
+
+    Args:
+        models: with the word that tells them apart.
+        most: tokens drawn.
+    """
+    return _row([figure for said, model in models for figure in _figures(said, model, most)])
+
+
+def _figures(said: str, model: Model, most: int) -> Iterator[str]:
+    cards = {card.mixer: card for card in cards_of(model, min(model.options.length or most, most))}
+    for card in cards.values():
         for number, group in enumerate(card.groups[:WIDEST]):
-            title = group.label if group.exact else f"{group.label}, at most"
-            figures.append(_figure(np.asarray(group.matrix, dtype=bool), title, number, card.causal, group.exact))
-    return _row(figures)
+            several = f", {group.label}" if len(card.groups) > 1 else ""
+            title = f"{said}{several}{'' if group.exact else ', at most'}"
+            yield _figure(np.asarray(group.matrix, dtype=bool), title, number, card.causal, group.exact)
 
 
 def _cells(lines: Sequence[str]) -> np.ndarray:
