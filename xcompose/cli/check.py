@@ -156,12 +156,12 @@ def _progress(total: int) -> Iterator[Callable[[SpecReport], None]]:
 
 
 def _plugins(strict: bool) -> tuple[tuple[Diagnostic, ...], tuple[str, ...]]:
-    """What is wrong with plugins, and which distributions bring some. One that is not in use is an error if `strict`."""
+    """What is wrong with plugins, as errors where `strict`, and which distributions bring some."""
     from xcompose import registry
-    from xcompose.registry import discovery
     from xcompose.registry.problems import nuisances
 
     severity = "error" if strict else "warning"
     broken = (attrs.evolve(problem, severity=severity) for problem in registry.third_party().problems)
-    installed = dict.fromkeys(f"{found.distribution} {found.version}" for found in discovery.third_party())
+    working = (plugin.found for plugin in registry.third_party().plugins if not plugin.error)
+    installed = dict.fromkeys(f"{found.distribution} {found.version}" for found in working)
     return (*broken, *nuisances()), tuple(installed)
