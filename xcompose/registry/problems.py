@@ -65,7 +65,9 @@ def _nearest(name: str, names: list[str], distributions: list[str]) -> str:
     near = nearest(name, names)
     if near:
         return f"did you mean '{near[0]}'?"
-    return f"installed are {', '.join(distributions)}" if distributions else "no plugin is installed beside the built-in ones"
+    if distributions:
+        return f"installed are {', '.join(distributions)}"
+    return "no plugin is installed beside the built-in ones"
 
 
 def absences(plugins: Iterable[Plugin], absent: Mapping[tuple[str, str], str]) -> list[Absence]:
