@@ -23,7 +23,7 @@ from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.diagnostics.render import text
 from xcompose.schema import OptionSchema
 from xcompose.testing.collect import seed_of
-from xcompose.testing.stand import Around, Stand, name_of
+from xcompose.testing.stand import BESIDE, Around, Stand, name_of
 
 if TYPE_CHECKING:
     from xcompose.registry import Component, Registry
@@ -32,7 +32,7 @@ SECTIONS = ("Maths", "Shapes", "Cost", "Limits", "Paper")
 """The blocks of a card."""
 KEPT: dict[tuple[Any, ...], Stand] = {}
 """Stands that were built, the newest ones: all tests of an expression use the same."""
-MOST_KEPT = 8
+MOST_KEPT = 100
 
 
 def card_fault(card: str) -> str:
@@ -120,7 +120,7 @@ class Contract:
         for type_ in tried[:1] if self.spec else tried:
             stand = self._stand(expression, type_)
             try:
-                _ = stand.planned if stand.spec.model is not None else stand.spec
+                _ = stand.made() if stand.kind in BESIDE else stand.planned
             except SpecError as error:
                 refused += error.diagnostics
                 if self.types:
@@ -242,7 +242,7 @@ class Contract:
 
         for stand in self.stands(expression):
             frozen = freeze(stand.spec)
-            again, found = check_text(frozen, stand.name, catalogue=self.registry.catalogue)
+            again, found = check_text(frozen, f"frozen {stand.name}", catalogue=self.registry.catalogue)
             if again is None:
                 self.fails(found)
             for part in ("model", "addons", "task"):

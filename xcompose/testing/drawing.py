@@ -33,7 +33,7 @@ def for_drawn(check: Callable[..., None], examples: int, start: int, /, **drawn:
     try:
         each()
     except pytest.fail.Exception as failure:
-        pytest.fail(str(failure.msg), pytrace=False)
+        raise pytest.fail.Exception(str(failure.msg), pytrace=False) from None
 
 
 def cuts(n: int) -> st.SearchStrategy[list[int]]:

@@ -78,7 +78,9 @@ class PatternContract(MixingContract):
                 if (said != one).any():
                     i, j = np.argwhere(said != one)[0]
                     measured = f"query {i}, key {j}: {one[i, j]} for numbers, {said[i, j]} for {what}"
-                    hint = "write `allows` with & | ~ and comparisons alone; `and`, `or`, `not` and `if` ask for one number"
+                    hint = (
+                        "write `allows` with & | ~ and comparisons alone: `and`, `or`, `not`, `if` ask for one number"
+                    )
                     self.breaks(stand, "`allows` says one thing of numbers and another of many at once", measured, hint)
 
     def test_the_cover_holds_every_pair_once(self, expression: str) -> None:

@@ -27,6 +27,8 @@ INSIDE = {
 }
 """Kinds that work inside a mixer, and how they are written there."""
 OF_A_LAYER = ("mixer", "ffn", "norm", "residual", "position", "recurrence")
+BESIDE = ("task", "optimizer", "schedule", "strategy")
+"""Kinds that no model is made of: they are built for one."""
 OF_THE_MODEL = ("embedding", "output", "init")
 TRAIN = {"budget": "4 steps", "batch": 2, "length": 16}
 
@@ -64,10 +66,10 @@ class Around:
             whole["train"] = {**TRAIN, **({"addons": [expression]} if train_addon else {self.kind: expression})}
         if self.kind == "strategy":
             whole |= {"task": "copy(5)", "train": dict(TRAIN), "search": _search(expression)}
-        return yaml.dump(whole, Dumper=_Plainly, sort_keys=False, width=1000)
+        return yaml.dump(whole, Dumper=_Plainly, sort_keys=False, width=1000).replace(THIS, expression)
 
     def _model(self, expression: str, type_: str, registry: Registry) -> dict[str, Any]:
-        layer: dict[str, Any] = {"mixer": INSIDE.get(self.kind, "attention").replace(THIS, expression)}
+        layer: dict[str, Any] = {"mixer": INSIDE.get(self.kind, "attention")}
         layer |= {self.kind: expression} if self.kind in OF_A_LAYER else {}
         layer |= self.layer
         stack = {"layers": [layer] if self.layers == 1 else [{"repeat": self.layers, **layer}]}
@@ -223,12 +225,19 @@ class Stand:
 
             options = Composer(self.registry).options(self.node)
             return (Made(options, options, None),)
+        if self.kind in BESIDE or self.component.facts.get("stage") == "train":
+            from xcompose.compose.objectives import part_builder
+
+            return (Made(part_builder(self.planned, self.registry, self.name)(self.node), None, None),)
+        import torch
+
         found: list[Made] = []
         original = self.component.build
 
         def build(options: Any, context: Any) -> Any:
             part = original(options, context)
-            found.append(Made(part, options, context))
+            if torch.empty(0).device.type != "meta":  # where it is planned, before it is built
+                found.append(Made(part, options, context))
             return part
 
         noted = attrs.evolve(self.component, build=build)

@@ -1,0 +1,69 @@
+"""Built-in scores, memories, recurrences, positions and mixers keep the contract that other people's are held to."""
+
+from __future__ import annotations
+
+from xcompose.testing import MemoryContract, MixerContract, PositionContract, RecurrenceContract, ScoreContract
+
+
+class TestScores(ScoreContract):
+    expressions = ("softmax", "linear", "favor(16)", "favor(8, kernel=exp)")
+
+
+class TestScoresWithoutContent(ScoreContract):
+    expressions = ("synthesizer(dense)", "synthesizer(random, dense)")
+    model = {"length": 40, "position": "none"}
+
+
+class TestMemories(MemoryContract):
+    expressions = ("conv(3)", "conv(4, null=learned)", "pool(3)", "pool(4, by=max, of=rows)", "all(conv(3), pool(5))")
+
+
+class TestMemoriesOfEncoders(MemoryContract):
+    types = ("encoder",)
+    expressions = ("linformer(5)", "inducing(4)", "reread(global(2))")
+    model = {"length": 40}
+
+
+class TestSorted(MemoryContract):
+    types = ("encoder",)
+    expressions = ("sinkhorn(8)",)
+    model = {"length": 40}
+
+
+class TestRecurrences(RecurrenceContract):
+    expressions = ("segments(8, memory=8)", "segments(6, memory=9, same_length=true)", "none")
+
+
+class TestCompressive(RecurrenceContract):
+    expressions = ("compressive(8, memory=8, compressed=4, rate=2)",)
+
+
+class TestPositions(PositionContract):
+    expressions = ("rotary", "alibi", "sinusoidal", "none", "relative(4)", "transformer-xl", "all(sinusoidal, alibi)")
+
+
+class TestPositionsOfTables(PositionContract):
+    expressions = ("learned",)
+    model = {"length": 40}
+
+
+class TestPositionsOfGrids(PositionContract):
+    expressions = ("axial([5, 8])",)
+    model = {"grid": [5, 8]}
+
+
+class TestMixers(MixerContract):
+    expressions = (
+        "attention", "chain(attention, attention(pattern=window(3)))", "gate(attention, attention(pattern=window(3)))",
+        "heads(attention(pattern=window(3)), attention)", "sum(attention, attention(pattern=strided(3)))",
+    )  # fmt: skip
+
+
+class TestRows(MixerContract):
+    types = ("encoder",)
+    expressions = ("rows",)
+    layer = {
+        "mixer": {"type": "THIS", "of": [
+            {"rows": "first(2)", "use": "attention"}, {"use": "attention(pattern=window(3))"},
+        ]}
+    }  # fmt: skip
