@@ -274,10 +274,10 @@ CASES = [
         lambda: subject("", "works more in truth"),
         error(
             "XC078",
-            "model",
-            "the model does other work than is counted",
-            "42,262 FLOPs in a real pass of 17 tokens, 32,436 counted on the meta device",
-            "hint: a part that asks where its tensors are, or work that no operator shows",
+            "model.layers.1",
+            "layer 1: mixer 'windowed' does other work than is counted",
+            "21,658 FLOPs in a real pass of 17 rows, 11,832 counted on the meta device",
+            "hint: in the plugin 'windowed', look for a question where tensors are, or for work that no operator shows",
         ),
     ),
     Case(
@@ -286,9 +286,9 @@ CASES = [
         lambda: subject("", "time of the first row"),
         error(
             "XC074",
-            "model",
-            "rows at different times do not decode what the model computes in parallel",
-            "step 1 after prompts of [8, 4, 5] tokens gives outputs that differ by 0.81",
+            "model.layers.1",
+            "rows at different times do not decode what layer 1: mixer 'windowed' computes in parallel",
+            "step 1 after [8, 5] rows gives outputs that differ by 0.76",
             "hint: rows in unison are right: look for a place that takes the time of one row for that of all",
         ),
     ),

@@ -1,7 +1,8 @@
 """Modules that learn from what they count, not from gradients: centroids that follow the vectors they stand for.
 
 A forward pass changes nothing. It gives back statistics, each under a key that ends with the label of the module it is
-for; whoever trains adds them up over the calls of one optimizer step, and then lets the modules learn from the sums.
+for; whoever trains adds them up over the calls of one optimizer step, and over the processes that take it together,
+and then lets the modules learn from the sums.
 So a layer that is used twice counts twice and learns once, and what is computed again for a gradient is not counted.
 """
 
@@ -11,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from xcompose.compose.parts import ModelOut
@@ -75,10 +77,24 @@ class Tally:
             hook.remove()
 
     def teach(self, model: nn.Module) -> None:
-        """Let every observer learn from its sums, and start from nothing. Call it without gradients."""
-        sums, self.sums = self.sums, {}
+        """Let every observer learn from its sums, and start from nothing. Call it without gradients.
+
+        Where several processes train replicas of the model, in all of them: sums are then those of all processes.
+        """
+        sums, self.sums = over_processes(self.sums), {}
         for module in model.modules():
             if isinstance(module, Observer):
                 own = {name: value for (label, name), value in sums.items() if label == module.label}
                 if own:
                     module.learn(own)
+
+
+def over_processes(sums: dict[tuple[str, str], Tensor]) -> dict[tuple[str, str], Tensor]:
+    """Statistics summed over the processes that train one model; as they are where there is one."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return sums
+    summed = {}
+    for key in sorted(sums):  # every process must ask in one order
+        summed[key] = sums[key].clone()
+        dist.all_reduce(summed[key])
+    return summed
