@@ -156,8 +156,8 @@ class TestCheck:
         for name in ("a", "b"):
             Path(f"{name}.xc.yaml").write_text("xcompose: 1\nmodel: {type: decoder, dim: 64, layers: 1}\nmodle: {}\n")
 
-        one = call("xcompose check b.xc.yaml a.xc.yaml mine.xc.yaml --stage schema -j 1")
-        two = call("xcompose check b.xc.yaml a.xc.yaml mine.xc.yaml --stage schema -j 2")
+        one = call("xcompose check b.xc.yaml a.xc.yaml mine.xc.yaml --stage compose -j 1 --no-cache")
+        two = call("xcompose check b.xc.yaml a.xc.yaml mine.xc.yaml --stage compose -j 2 --no-cache")
 
         assert (one.code, two.code) == (1, 1)
         assert one.err == two.err

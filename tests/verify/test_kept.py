@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from xcompose import cache, registry
+from xcompose.diagnostics import Diagnostic
 from xcompose.diagnostics.sources import SOURCES
 from xcompose.registry import discovery
 from xcompose.spec.reading import recorded
@@ -167,6 +168,19 @@ class TestCircumstances:
         ]  # fmt: skip
 
         assert len(set(asked)) == len(asked)
+
+    def test_what_is_wrong_with_plugins(self):
+        said = [Diagnostic("XC050", "plugin 'a' is not in use"), Diagnostic("XC050", "plugin 'b' is not in use")]
+        asked = [circumstances((), STAGES, 0, False, broken) for broken in ((), said[:1], said[1:], said)]
+
+        assert len(set(asked)) == 4
+
+    def test_variables_that_torch_heeds(self, monkeypatch):
+        before = self.now()
+        monkeypatch.setenv("SOMETHING_ELSE", "1")
+        assert self.now() == before
+        monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+        assert self.now() != before
 
     @pytest.mark.parametrize("part", ["code", "plugins", "installed", "machine"])
     def test_everything_around(self, monkeypatch, part):

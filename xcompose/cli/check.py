@@ -61,6 +61,7 @@ def run(
 
     A file is taken with all its variants. Exit code 0: nothing wrong; 1: findings; 2: wrong usage.
     """
+    from xcompose.registry.problems import nuisances
     from xcompose.verify.kept import circumstances
     from xcompose.verify.results import STAGES
 
@@ -70,10 +71,10 @@ def run(
     references = _references(paths or [])
     stages = (*STAGES[: STAGES.index(stage) + 1], *(["compile"] if compile_ else []))
     sets = tuple(set_ or ())
-    known = circumstances(sets, stages, seed, suggest) if cache else ""
+    broken = _broken(strict_plugins)
+    known = circumstances(sets, stages, seed, suggest, broken) if cache else ""
     report = check(references, Job(sets, stages, seed, suggest, known), jobs)
-    problems, installed = _plugins(strict_plugins)
-    report = attrs.evolve(report, plugins=problems, installed=installed)
+    report = attrs.evolve(report, plugins=(*broken, *nuisances()), installed=_installed())
     write(report, wanted, stages)
     if not report.ok:
         raise typer.Exit(1)
@@ -155,13 +156,16 @@ def _progress(total: int) -> Iterator[Callable[[SpecReport], None]]:
         yield lambda report: progress.update(task, advance=1, description=report.name)
 
 
-def _plugins(strict: bool) -> tuple[tuple[Diagnostic, ...], tuple[str, ...]]:
-    """What is wrong with plugins, as errors where `strict`, and which distributions bring some."""
+def _broken(strict: bool) -> tuple[Diagnostic, ...]:
+    """What is wrong with plugins, as errors where `strict`."""
     from xcompose import registry
-    from xcompose.registry.problems import nuisances
 
     severity = "error" if strict else "warning"
-    broken = (attrs.evolve(problem, severity=severity) for problem in registry.third_party().problems)
-    working = (plugin.found for plugin in registry.third_party().plugins if not plugin.error)
-    installed = dict.fromkeys(f"{found.distribution} {found.version}" for found in working)
-    return (*broken, *nuisances()), tuple(installed)
+    return tuple(attrs.evolve(problem, severity=severity) for problem in registry.third_party().problems)
+
+
+def _installed() -> tuple[str, ...]:
+    """The distributions that bring plugins: `acme-mixers 0.3.1`."""
+    from xcompose.registry import discovery
+
+    return tuple(dict.fromkeys(f"{found.distribution} {found.version}" for found in discovery.third_party()))

@@ -6,10 +6,10 @@ What a report depends on, and where it is looked for:
 - where the file is, links followed, and what its `extends` may not leave: in the name
 - the text of every file that was read: beside the report, compared when it is looked up
 - xcompose and its built-in plugins: the content of their sources, in the name
-- third-party plugins that `XCOMPOSE_PLUGINS` lets in: version and content, in the name
+- third-party plugins that `XCOMPOSE_PLUGINS` lets in: version, content, and what is wrong with them, in the name
 - torch and everything else: names and versions of all installed distributions, in the name. What another
   distribution than the plugin's own brings is seen by its version alone, and an edit of its files is not
-- Python and the processor: versions, architecture, instruction sets, in the name
+- Python and the processor: versions, architecture, instruction sets, and variables that torch heeds, in the name
 
 Times of files count for nothing, so that a cache moves from one machine of a kind to another. What depends on the
 moment is not kept: files that are not there, memory that runs out, parts that raise, a process that dies, and what a
@@ -30,6 +30,7 @@ import attrs
 
 from xcompose import cache
 from xcompose.cache import digest
+from xcompose.diagnostics import Diagnostic
 from xcompose.diagnostics.sources import SOURCES
 from xcompose.registry.discovery import third_party
 from xcompose.registry.stamps import BUILT_IN
@@ -43,11 +44,20 @@ MOST = 4096
 OF_THE_MOMENT = {"XC001", "XC002", "XC025", "XC040", "XC053"}
 """Codes of findings that may be gone although nothing changed that is compared."""
 CPUINFO = Path("/proc/cpuinfo")
+HEEDED = ("ATEN_", "DNNL_", "MKL_", "ONEDNN_", "PYTORCH_", "TORCH_")
+"""How the variables begin that change how torch computes."""
 
 
-def circumstances(sets: Sequence[str], stages: Sequence[str], seed: int, suggest: bool) -> str:
-    """Of everything that reports depend on beside the specs: 32 digits."""
-    asked = json.dumps([list(sets), list(stages), seed, suggest])
+def circumstances(
+    sets: Sequence[str], stages: Sequence[str], seed: int, suggest: bool, broken: Sequence[Diagnostic] = ()
+) -> str:
+    """Of everything that reports depend on beside the specs: 32 digits.
+
+    Args:
+        sets, stages, seed, suggest: what is asked.
+        broken: what is wrong with plugins.
+    """
+    asked = json.dumps([list(sets), list(stages), seed, suggest, [[one.code, one.message] for one in broken]])
     return digest(asked, code(), plugins(), installed(), machine())
 
 
@@ -72,8 +82,8 @@ def installed() -> str:
 
 def machine() -> str:
     """Of Python and the processor."""
-    facts = (sys.version, platform.system(), platform.machine(), os.environ.get("ATEN_CPU_CAPABILITY", ""))
-    return digest(*facts, *_instruction_sets())
+    heeded = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(HEEDED))
+    return digest(sys.version, platform.system(), platform.machine(), *_instruction_sets(), *heeded)
 
 
 def _instruction_sets() -> list[str]:
