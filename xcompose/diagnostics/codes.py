@@ -711,6 +711,13 @@ _TABLE = (
         "Reading stops after 200 mistakes, so that no spec can keep this program busy. Those found so far are shown.",
     ),
     Code(
+        "XC093",
+        "a name that files cannot have",
+        "Folders of runs and pictures are called after a spec, so its name holds no slash and leads nowhere else.",
+        bad=("xcompose: 1\nname: ../mine\nmodel: {type: decoder, dim: 256, layers: 4}\n"),
+        mend=("xcompose: 1\nname: mine\nmodel: {type: decoder, dim: 256, layers: 4}\n"),
+    ),
+    Code(
         "XC095",
         "an optional package is missing",
         "The command needs a package that comes with an extra of xcompose.",

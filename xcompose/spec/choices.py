@@ -26,7 +26,14 @@ PLAIN = re.compile(r"[^\s,:#&*!|>'\"%@`{}\[\]][^,:#'\"{}\[\]\n]*")
 
 def choices(resolver: Resolver, stack: Stack) -> dict[str, tuple[str, ...]]:
     """Path to values, each in the spelling that an override takes; every value is read as if it stood at its place."""
+    from xcompose.spec.readers import mappings
+
     found = {}
+    whole = Place("search.choices", ValueType("map", of=ANY), stack[0].span if stack else resolver.origin, default=None)
+    try:
+        stack = mappings(resolver, whole, stack)
+    except Refused:
+        return {}
     for path in heads(stack, raw=True):
         given = lookups(stack, path, raw=True)
         place = Place(f"search.choices.{path}", ANY, given[0].span)

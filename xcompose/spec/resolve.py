@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from xcompose.spec.resolver import Place, Resolver
 from xcompose.spec.scopes import model_scope
 from xcompose.spec.settings import SECTIONS, settings_of
 
+FOR_FILES = re.compile(r"[^\W_][^/\\:*?\"<>|\n\t]{0,99}")
+"""What a spec may be called: runs and pictures take their file names from it."""
 TEXT = ValueType("text")
 TEXTS = ValueType("list", of=TEXT)
 
@@ -209,6 +212,10 @@ class _Sections:
         named = "+".join(self.variants)
         stack = self._stack("name")
         name = self._text("name") or self.stem
+        if stack and name != self.stem and not FOR_FILES.fullmatch(name):
+            message = "a spec's name begins with a letter or a digit, and has 100 characters at most and no slash"
+            fixes = ("choose another name: folders and pictures are called after it",)
+            self.resolver.findings.report("XC093", message, stack[0].span, path="name", fixes=fixes)
         by_variant = bool(stack) and stack[0].source.role in ("variant", "set")
         return f"{name}@{named}" if named and not by_variant else name
 
