@@ -231,8 +231,11 @@ class AfterStep(ABC):
         """Called by the trainer after each optimizer step, without gradients."""
 
 
-class Norm(nn.Module):
-    """Normalise (..., c)."""
+class Norm(nn.Module, ABC):
+    """Normalise rows (... c), each by itself."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor: ...
 
 
 class FFN(nn.Module, ABC):
