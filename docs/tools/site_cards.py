@@ -7,7 +7,6 @@ import re
 from collections.abc import Collection
 
 import attrs
-
 from site_maths import rendered
 
 BLOCKS = ("Maths", "Shapes", "Cost", "Limits", "Paper")

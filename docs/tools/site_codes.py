@@ -37,6 +37,8 @@ variants:
 """`mine.xc.yaml`, which commands among the examples work on."""
 TEXT = "The quick brown fox jumps over the lazy dog.\n" * 1000
 """`text.txt`, which they may read."""
+SAMPLE = ("XC005", "XC011", "XC013", "XC041", "XC070")
+"""Codes whose pages are made for a quick look at the site."""
 PROGRAMS = ("xcompose", "mkdir", "mv", "printf", "touch")
 """What examples run. Anything else is shown and not run: a piece of a plugin, an installation."""
 
@@ -55,20 +57,27 @@ def page_of(code: str) -> str:
     return f"diagnostics/{code}.md"
 
 
-def pages() -> dict[str, str]:
+def chosen(sample: bool) -> dict[str, Code]:
+    """Codes whose pages are made."""
+    return {code: entry for code, entry in CODES.items() if not sample or code in SAMPLE}
+
+
+def pages(sample: bool = False) -> dict[str, str]:
     """Every page about codes, by its place."""
-    return {"diagnostics/index.md": _index(), **{page_of(c): page(entry) for c, entry in CODES.items()}}
+    made = {page_of(code): page(entry) for code, entry in chosen(sample).items()}
+    return {"diagnostics/index.md": _index(sample), **made}
 
 
-def navigation() -> list[object]:
+def navigation(sample: bool = False) -> list[object]:
     """The pages about codes, by their groups."""
     tree: list[object] = ["diagnostics/index.md"]
     for start, title in GROUPS.items():
-        tree.append({title: [{f"{c} {CODES[c].title}": page_of(c)} for c in CODES if c.startswith(start)]})
+        codes = [{f"{c} {entry.title}": page_of(c)} for c, entry in chosen(sample).items() if c.startswith(start)]
+        tree.append({title: codes})
     return tree
 
 
-def _index() -> str:
+def _index(sample: bool) -> str:
     parts = [
         "# Diagnostics",
         "Every finding has a code, a place, a reason and most often a mend. `xcompose explain XC031` prints in a "
@@ -77,7 +86,7 @@ def _index() -> str:
         "Commands on these pages work on this spec; `text.txt` is some text.\n{ .xc-note }",
     ]
     for start, title in GROUPS.items():
-        rows = [f"| [{c}]({c}.md) | {CODES[c].title} |" for c in CODES if c.startswith(start)]
+        rows = [f"| [{c}]({c}.md) | {CODES[c].title} |" for c in chosen(sample) if c.startswith(start)]
         parts.append(f"## {title}\n\n" + "\n".join(["| code | what it says |", "|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
 

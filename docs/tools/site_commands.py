@@ -13,15 +13,15 @@ import typer.main
 from xcompose.cli import main
 
 
-def pages() -> dict[str, str]:
-    """Every page about commands, by its place."""
+def pages(sample: bool = False) -> dict[str, str]:
+    """Every page about commands, by its place; they are quick, so a sample holds all."""
     found = {"commands/index.md": _index()}
     for name, command in _commands():
         found[page_of(name)] = _page(name, command)
     return found
 
 
-def navigation() -> list[Any]:
+def navigation(sample: bool = False) -> list[Any]:
     """The pages about commands, in the order of `xcompose --help`."""
     return ["commands/index.md", *({f"xcompose {name}": page_of(name)} for name, _ in _commands())]
 
@@ -46,7 +46,10 @@ def _below(group: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _index() -> str:
-    rows = [f"| [`xcompose {name}`]({page_of(name).partition('/')[2]}) | {_first(command)} |" for name, command in _commands()]
+    rows = [
+        f"| [`xcompose {name}`]({page_of(name).partition('/')[2]}) | {_first(command)} |"
+        for name, command in _commands()
+    ]
     said = "Every command says with `--help` what stands here. Exit codes are 0: fine, 1: findings, 2: wrong usage."
     return f"# Command line\n\n{said}\n\n" + "\n".join(["| command | what it does |", "|---|---|", *rows]) + "\n"
 
@@ -85,7 +88,9 @@ def _spelled(option: Any, hint: Any) -> str:
         return words
     kinds = [hint, *typing.get_args(hint)]
     choices = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, enum.Enum)]
-    taken = " or ".join(f"`{one.value}`" for one in choices[0]) if choices else f"`{option.metavar or option.name.upper()}`"
+    taken = (
+        " or ".join(f"`{one.value}`" for one in choices[0]) if choices else f"`{option.metavar or option.name.upper()}`"
+    )
     return f"{words} {taken}".replace("|", "\\|")
 
 

@@ -54,10 +54,16 @@ WORDS = {
 }
 
 
+SAMPLE = ("window", "heads", "linformer", "favor", "decoder", "adapter")
+"""Names whose pages are made for a quick look at the site."""
+SAMPLE_SPECS = ("window-then-linear", "dense-12m", "linformer", "adapters")
+
+
 @functools.cache
-def components() -> tuple[Component, ...]:
+def components(sample: bool = False) -> tuple[Component, ...]:
     """What ships with xcompose, whatever else is installed here."""
-    return tuple(c for c in registry.load().components() if not c.namespace)
+    every = [c for c in registry.load().components() if not c.namespace]
+    return tuple(c for c in every if not sample or c.name in SAMPLE)
 
 
 def page_of(component: Component) -> str:
@@ -74,44 +80,44 @@ def title_of(kind: str) -> str:
     return PLURALS.get(kind, f"{kind}s").replace("addons", "add-ons").replace("inits", "initial weights").capitalize()
 
 
-def pages() -> dict[str, str]:
+def pages(sample: bool = False) -> dict[str, str]:
     """Every page about components, by its place."""
-    found = {"components/index.md": _overview()}
+    found = {"components/index.md": _overview(sample)}
     for kind in KINDS:
-        found[f"components/{kind}/index.md"] = _kind_page(kind)
-    for component in components():
-        found[page_of(component)] = page(component)
+        found[f"components/{kind}/index.md"] = _kind_page(kind, sample)
+    for component in components(sample):
+        found[page_of(component)] = page(component, sample)
     return found
 
 
-def navigation() -> list[dict[str, Any]]:
+def navigation(sample: bool = False) -> list[Any]:
     """The pages about components, by kind."""
-    tree: list[dict[str, Any]] = [{"Components": "components/index.md"}]
+    tree: list[Any] = ["components/index.md"]
     for kind in KINDS:
-        members = [{c.name: page_of(c)} for c in components() if c.kind == kind]
+        members = [{c.name: page_of(c)} for c in components(sample) if c.kind == kind]
         tree.append({title_of(kind): [f"components/{kind}/index.md", *members]})
     return tree
 
 
-def _overview() -> str:
+def _overview(sample: bool) -> str:
     rows = []
     for kind in KINDS:
-        names = [f"[{c.name}]({c.kind}/{c.name}.md)" for c in components() if c.kind == kind]
+        names = [f"[{c.name}]({c.kind}/{c.name}.md)" for c in components(sample) if c.kind == kind]
         rows.append(f"## [{title_of(kind)}]({kind}/index.md)\n\n{WORDS[kind]}\n\n{' · '.join(names)}\n")
     said = (
-        f"{len(components())} components ship with xcompose, each with its formula, shapes, costs, limits and source. "
+        f"{len(components(sample))} components ship with xcompose, each with formula, shapes, costs and limits. "
         "`xcompose list` and `xcompose show NAME` print the same for what is installed where you are."
     )
     return "# Components\n\n" + said + "\n\n" + "\n".join(rows)
 
 
-def _kind_page(kind: str) -> str:
-    rows = [f"| [`{c.name}`]({c.name}.md) | {_cell(c.summary)} |" for c in components() if c.kind == kind]
+def _kind_page(kind: str, sample: bool) -> str:
+    rows = [f"| [`{c.name}`]({c.name}.md) | {_cell(c.summary)} |" for c in components(sample) if c.kind == kind]
     table = "\n".join(["| name | what it is |", "|---|---|", *rows])
     return f"# {title_of(kind)}\n\n{WORDS[kind]}\n\n{table}\n"
 
 
-def page(component: Component) -> str:
+def page(component: Component, sample: bool = False) -> str:
     """The page of a component, as Markdown with HTML inside."""
     card, schema = site_cards.card_of(component.card), component.schema
     names = [o.name for o in schema.options if o.type.name in ("count", "length", "real", "width")]
@@ -125,7 +131,7 @@ def page(component: Component) -> str:
     parts += ["## Cost", site_cards.prose(card.blocks["Cost"], names), _counted(component, model)]
     parts += ["## Limits", site_cards.prose(card.blocks["Limits"], names)]
     parts += ["## Shapes", site_cards.shapes(card.blocks["Shapes"]), "[What the letters mean](../../notation.md)"]
-    used = [f"[{name}](../../specs/{name}.md)" for name in uses().get((component.kind, component.name), ())]
+    used = [f"[{name}](../../specs/{name}.md)" for name in uses(sample).get((component.kind, component.name), ())]
     parts += ["## Used in", " · ".join(used)] if used else []
     parts += ["## Paper", site_cards.papers(card.blocks["Paper"])]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -232,7 +238,9 @@ def _picture(component: Component, model: Model | None) -> str:
 
 def _example(component: Component) -> str:
     text = site_examples.example(component.schema)
-    beside = [f"It stands beside [{name}](../../specs/{name}.md)." for name in site_examples.BESIDE if Path(name).name in text]
+    beside = [
+        f"It stands beside [{name}](../../specs/{name}.md)." for name in site_examples.BESIDE if Path(name).name in text
+    ]
     return f'```yaml title="example.xc.yaml"\n{text}```' + "".join(f"\n\n{said}" for said in beside)
 
 
@@ -255,18 +263,19 @@ def _counted(component: Component, model: Model | None) -> str:
 
 
 @functools.cache
-def uses() -> Mapping[tuple[str, str], tuple[str, ...]]:
+def uses(sample: bool = False) -> Mapping[tuple[str, str], tuple[str, ...]]:
     """The shipped specs that name a component, by its kind and name."""
     found: dict[tuple[str, str], list[str]] = {}
-    for path in spec_files():
+    for path in spec_files(sample):
         name = spec_name(path)
         for key in _named(path):
             found.setdefault(key, []).append(name)
     return {key: tuple(names) for key, names in found.items()}
 
 
-def spec_files() -> list[Path]:
-    return sorted(SPECS.glob("*/*.xc.yaml"))
+def spec_files(sample: bool = False) -> list[Path]:
+    every = sorted(SPECS.glob("*/*.xc.yaml"))
+    return [path for path in every if not sample or path.name.startswith(SAMPLE_SPECS)]
 
 
 def spec_name(path: Path) -> str:

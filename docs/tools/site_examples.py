@@ -80,7 +80,9 @@ CHANGES: dict[tuple[str, str], dict[str, str]] = {
     ("output", "mlm"): ENCODER,
     ("output", "none"): ENCODER,
     ("model", "axial-decoder"): {
-        "grid": "[8, 8]", "layers": "null", "outer": '{layers: "attention(pattern=axis(1)), attention(pattern=axis(0))"}',
+        "grid": "[8, 8]",
+        "layers": "null",
+        "outer": '{layers: "attention(pattern=axis(1)), attention(pattern=axis(0))"}',
         "inner": "{layers: attention(pattern=axis(1))}",
     },
     ("model", "encoder-decoder"): {"layers": "null", "encoder": "{layers: 2}", "decoder": "{layers: 2}"},
@@ -90,7 +92,12 @@ CHANGES: dict[tuple[str, str], dict[str, str]] = {
     ("task", "mlm"): {**ENCODER, "output": "mlm"},
     ("task", "pixels"): {"grid": "[8, 8]"},
     ("task", "points"): {**ENCODER, **LONG, "embedding": "vectors(3)", "position": "none", "output": "classify(10)"},
-    ("task", "translate"): {"type": "encoder-decoder", "layers": "null", "encoder": "{layers: 2}", "decoder": "{layers: 2}"},
+    ("task", "translate"): {
+        "type": "encoder-decoder",
+        "layers": "null",
+        "encoder": "{layers: 2}",
+        "decoder": "{layers: 2}",
+    },
 }
 """What the model around a component says besides MODEL; `null` drops a key."""
 
@@ -164,7 +171,8 @@ def example(schema: ComponentSchema) -> str:
         case "optimizer" | "schedule":
             rest = f"task: lm(data=stdlib)\ntrain:\n  {schema.kind}: {call}\n"
         case "strategy":
-            rest = f"task: lm(data=stdlib)\nsearch:\n  strategy: {call}\n  choices: {{model.heads: [2, 4]}}\n  minimize: [params]\n"
+            rest = f"task: lm(data=stdlib)\nsearch:\n  strategy: {call}\n"
+            rest += "  choices: {model.heads: [2, 4]}\n  minimize: [params]\n"
         case kind:
             model[kind] = call
     model |= CHANGES.get(key, {})

@@ -17,11 +17,11 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-NAVIGATION: dict[str, Callable[[], Any]] = {
+NAVIGATION: dict[str, Callable[[bool], Any]] = {
     "components": site_components.navigation, "specs": site_specs.navigation,
     "diagnostics": site_codes.navigation, "commands": site_commands.navigation,
 }  # fmt: skip
-PAGES: tuple[Callable[[], dict[str, str]], ...] = (
+PAGES: tuple[Callable[[bool], dict[str, str]], ...] = (
     site_components.pages, site_specs.pages, site_codes.pages, site_commands.pages,
 )  # fmt: skip
 LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\])\(([^)\s]+)\)")
@@ -29,19 +29,21 @@ LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\])\(([^)\s]+)\)")
 
 def on_config(config: MkDocsConfig) -> None:
     """Fill in what the navigation leaves to the generators."""
-    config["nav"] = [_filled(entry) for entry in config["nav"] or []]
+    config["nav"] = [_filled(entry, config.extra["sample"]) for entry in config["nav"] or []]
 
 
-def _filled(entry: Any) -> Any:
-    if isinstance(entry, dict):
-        return {title: NAVIGATION[to]() if isinstance(to, str) and to in NAVIGATION else to for title, to in entry.items()}
-    return entry
+def _filled(entry: Any, sample: bool) -> Any:
+    if not isinstance(entry, dict):
+        return entry
+    return {
+        title: NAVIGATION[to](sample) if isinstance(to, str) and to in NAVIGATION else to for title, to in entry.items()
+    }
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made."""
     for make in PAGES:
-        for place, content in make().items():
+        for place, content in make(config.extra["sample"]).items():
             files.append(File.generated(config, place, content=content))
     return files
 
@@ -56,11 +58,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if re.match(r"[a-z]+:", target) or not place:
             return match[0]
         wanted = os.path.normpath(os.path.join("docs", os.path.dirname(here), place))
-        if wanted.startswith("docs" + os.sep):
-            return match[0]
-        other = _page_for(wanted)
-        if other is None:
-            return text[1:-1]
+        other = wanted.removeprefix("docs" + os.sep) if wanted.startswith("docs" + os.sep) else _page_for(wanted)
+        left_out = config.extra["sample"] and other is not None and other.startswith(tuple(NAVIGATION))
+        if other is None or (left_out and files.get_file_from_path(other) is None):
+            return text.removeprefix("!")[1:-1]
         return f"{text}({os.path.relpath(other, os.path.dirname(here))}{'#' + anchor if anchor else ''})"
 
     return LINK.sub(led, markdown)

@@ -20,15 +20,16 @@ import attrs
 from latex2mathml.converter import convert
 
 GREEK = frozenset(["alpha", "beta", "epsilon", "mu", "phi", "pi", "tau"])
-FUNCTIONS = frozenset("cos exp log log2 max mean min sin".split())
+FUNCTIONS = frozenset(["cos", "exp", "log", "log2", "max", "mean", "min", "sin"])
 """What may be applied without brackets, `log p`; with brackets any word is a function."""
 NUMBERS = frozenset(["cf", "decay", "eps", "fan-in", "kr", "lr"])
 """Words that stand for numbers in every card."""
-PROSE = frozenset(
-    "a an all and are as at be becomes before behind but by each else every for from gets has have if in is it its "
-    "likewise may not of on one or over so than that the them then this those to unless up what when where which while "
-    "with without no".split()
+PROSE = re.compile(
+    "a|an|all|and|are|as|at|be|becomes|before|behind|but|by|each|else|every|for|from|gets|has|have|if|in|is|it|its|"
+    "likewise|may|not|of|on|one|or|over|so|than|that|the|them|then|this|those|to|unless|up|what|when|where|which|while|"
+    "with|without|no"
 )
+"""Words that are never numbers."""
 SIGNS = {
     "=": "=", "<=": r"\le", ">=": r"\ge", "<": "<", ">": ">", "!=": r"\ne", "~": r"\sim", "<-": r"\leftarrow",
     "->": r"\to", "+-": r"\pm", "+": "+", "-": "-", "..": r"\ldots", "...": r"\ldots", "||": r"\Vert", "|": r"\mid",
@@ -262,7 +263,9 @@ class Reader:
             if sign != "/":
                 latex = f"{latex} {SIGNS[sign]} {more}"
             else:
-                latex = rf"\frac{{{_bare(latex)}}}{{{_bare(more)}}}" if loose and not self.small else f"{latex} / {more}"
+                latex = (
+                    rf"\frac{{{_bare(latex)}}}{{{_bare(more)}}}" if loose and not self.small else f"{latex} / {more}"
+                )
         return latex
 
     def _dot(self) -> bool:
@@ -270,10 +273,12 @@ class Reader:
 
     def _product(self) -> str:
         latex = self._factor()
-        while more := self._or_back(self._factor):
-            gap = r"\, " if not self.tokens[self.at - 1].tight or r"\text" in latex + more else " "
-            latex += gap + more
-        return latex
+        while True:
+            apart = not self._now().tight
+            more = self._or_back(self._factor)
+            if not more:
+                return latex
+            latex += (r"\, " if apart or r"\text" in latex + more else " ") + more
 
     def _factor(self) -> str:
         latex = self._atom()
@@ -444,7 +449,7 @@ class Reader:
             return r"\sum "
         if text in FUNCTIONS and (bracket or self._is("_", "'", tight=True) or self._starts_operand()):
             return rf"\operatorname{{{text}}}"
-        if bracket or text in NUMBERS or (text not in PROSE and (text in self.names or self._beside(token))):
+        if bracket or text in NUMBERS or (not PROSE.fullmatch(text) and (text in self.names or self._beside(token))):
             return rf"\text{{{text}}}"
         raise NoFormula
 
@@ -461,8 +466,11 @@ class Reader:
         if token.text in ("a", "A"):
             return False
         single = re.fullmatch(r"[A-Za-z]\d*", token.text) is not None
-        return single or token.text in FUNCTIONS | GREEK | {"sqrt", "sum"} or token.text in ("|", "(") or (
-            token.kind == "number"
+        return (
+            single
+            or token.text in FUNCTIONS | GREEK | {"sqrt", "sum"}
+            or token.text in ("|", "(")
+            or (token.kind == "number")
         )
 
     def _refuse_article(self, text: str) -> None:

@@ -48,9 +48,7 @@ def _cells(lines: Sequence[str]) -> np.ndarray:
     return np.array([[sign == READ for sign in line] for line in lines])
 
 
-def _figure(
-    cells: np.ndarray, title: str, colour: int = 0, causal: bool = False, exact: bool = True
-) -> str:
+def _figure(cells: np.ndarray, title: str, colour: int = 0, causal: bool = False, exact: bool = True) -> str:
     """One grid: a row for each query, a column for each key."""
     rows, columns = cells.shape
     group = f"xc-group-{colour % COLOURS}" + ("" if exact else " xc-may")

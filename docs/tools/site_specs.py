@@ -17,33 +17,35 @@ FOLDERS = {
 }
 
 
-def pages() -> dict[str, str]:
+def pages(sample: bool = False) -> dict[str, str]:
     """Every page about specs, by its place."""
-    found = {"specs/index.md": _index()}
-    for path in spec_files():
+    found = {"specs/index.md": _index(sample)}
+    for path in spec_files(sample):
         name = spec_name(path)
-        found[f"specs/{name}.md"] = _page(name, path.read_text())
+        found[f"specs/{name}.md"] = _page(name, path.read_text(), sample)
     return found
 
 
-def navigation() -> list[Any]:
+def navigation(sample: bool = False) -> list[Any]:
     """The pages about specs, by folder."""
     tree: list[Any] = ["specs/index.md"]
     for folder in FOLDERS:
-        names = [spec_name(path) for path in spec_files() if path.parent.name == folder]
+        names = [spec_name(path) for path in spec_files(sample) if path.parent.name == folder]
         tree.append({folder.capitalize(): [{name.partition("/")[2]: f"specs/{name}.md"} for name in names]})
     return tree
 
 
-def _index() -> str:
+def _index(sample: bool) -> str:
     parts = ["# Specs that ship", "`xcompose check` proves every one of them, with its variants."]
     for folder, said in FOLDERS.items():
         rows = [
             f"| [{path.name.removesuffix('.xc.yaml')}]({spec_name(path)}.md) | {_about(path.read_text())} |"
-            for path in spec_files()
+            for path in spec_files(sample)
             if path.parent.name == folder
         ]
-        parts.append(f"## {folder.capitalize()}\n\n{said}\n\n" + "\n".join(["| spec | what it is |", "|---|---|", *rows]))
+        parts.append(
+            f"## {folder.capitalize()}\n\n{said}\n\n" + "\n".join(["| spec | what it is |", "|---|---|", *rows])
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -56,9 +58,9 @@ def _about(text: str) -> str:
     return sentence.replace("|", "\\|")
 
 
-def _page(name: str, text: str) -> str:
-    by_name = {(c.kind, c.name): c for c in site_components.components()}
-    used = sorted(key for key, names in site_components.uses().items() if name in names and key in by_name)
+def _page(name: str, text: str, sample: bool) -> str:
+    by_name = {(c.kind, c.name): c for c in site_components.components(sample)}
+    used = sorted(key for key, names in site_components.uses(sample).items() if name in names and key in by_name)
     made = " · ".join(f"[{c} {n}](../../{site_components.page_of(by_name[c, n])})" for c, n in used)
     papers = [f"[arXiv:{n}](https://arxiv.org/abs/{n})" for n in dict.fromkeys(ARXIV.findall(text))]
     file = f"specs/{name}.xc.yaml"
