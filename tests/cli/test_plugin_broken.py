@@ -41,14 +41,13 @@ COMMANDS = {
 REFUSED = {"search": 1, "quickstart": 2}
 """Those that have nothing to work on here, with their exit codes."""
 SAMPLE = ("new", "list", "show", "explain", "freeze", "build", "check")
-TIMES = re.compile(r"\d+(\.\d+)?( ?(ms|s|tokens/s|GiB|MiB)\b|e-?\d+)|/tmp/\S+|\d+\.\d+")
+TIMES = re.compile(r"\d+(\.\d+)?( ?(ms|s|GiB|MiB)\b|e-?\d+)|/tmp/\S+|\d+\.\d+k?|\d+(,\d{3})+")
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
     """A switch: whether everything that can be broken is installed in this process."""
     folder = tmp_path_factory.mktemp("site")
-    before = set(sys.modules)
 
     def switch(on: bool) -> None:
         if on:
@@ -56,7 +55,7 @@ def broken(tmp_path_factory):
             install(folder)(*BROKEN)
         else:
             sys.path.remove(str(folder))
-            forget(before)
+            forget(folder)
 
     return switch
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from tests.registry.installing import forget, install
@@ -14,7 +12,6 @@ def installed(tmp_path_factory, monkeypatch):
     """Installs distributions, in this process only, for one test."""
     folder = tmp_path_factory.mktemp("site")
     monkeypatch.setenv("XCOMPOSE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    before = set(sys.modules)
     monkeypatch.syspath_prepend(folder)
     yield install(folder)
-    forget(before)
+    forget(folder)

@@ -20,10 +20,10 @@ def fresh() -> None:
     loader.imported.clear()
 
 
-def forget(modules: set[str]) -> None:
-    """Forget plugins and every module of theirs that was not there before."""
-    for name in set(sys.modules) - modules:
-        if "_it" in name or name.startswith(("clash_", "acme_")):
+def forget(folder: Path) -> None:
+    """Forget the plugins of a folder, and that their modules were imported."""
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(folder)):
             del sys.modules[name]
     fresh()
 

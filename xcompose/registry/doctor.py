@@ -139,8 +139,8 @@ def _alone(loaded: Loaded) -> Iterator[Diagnostic]:
     for component in loaded.components:
         yield from _options(component.schema)
     for module, card in {c.options.__module__: c.card for c in loaded.components}.items():
-        lines = card.splitlines()
-        absent = [block for block in BLOCKS if not any(line.startswith(block) for line in lines)]
+        words = {line.split()[0] for line in card.splitlines() if line[:1].strip()}
+        absent = [block for block in BLOCKS if block not in words]
         if absent:
             yield doubt(f"the card of {module} has no {', '.join(absent)}", "say it in the docstring of the module")
 
