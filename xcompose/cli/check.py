@@ -74,7 +74,7 @@ def run(
     broken = _broken(strict_plugins)
     known = circumstances(sets, stages, seed, suggest, broken) if cache else ""
     report = check(references, Job(sets, stages, seed, suggest, known), jobs)
-    report = attrs.evolve(report, plugins=(*broken, *nuisances()), installed=_installed())
+    report = attrs.evolve(report, plugins=(*broken, *nuisances()), installed=_in_use())
     write(report, wanted, stages)
     if not report.ok:
         raise typer.Exit(1)
@@ -164,8 +164,9 @@ def _broken(strict: bool) -> tuple[Diagnostic, ...]:
     return tuple(attrs.evolve(problem, severity=severity) for problem in registry.third_party().problems)
 
 
-def _installed() -> tuple[str, ...]:
-    """The distributions that bring plugins: `acme-mixers 0.3.1`."""
-    from xcompose.registry import discovery
+def _in_use() -> tuple[str, ...]:
+    """The distributions that bring plugins which work: `acme-mixers 0.3.1`."""
+    from xcompose import registry
 
-    return tuple(dict.fromkeys(f"{found.distribution} {found.version}" for found in discovery.third_party()))
+    found = (plugin.found for plugin in registry.third_party().plugins if not plugin.error)
+    return tuple(dict.fromkeys(f"{one.distribution} {one.version}" for one in found))
