@@ -22,7 +22,7 @@ LSH = decoder(
 
 @fault(
     "a random plan that is drawn anew in every call",
-    seen="zoology BigBird: `torch.randint` in forward, in evaluation too (S8); performer-pytorch #10",
+    seen="HazyResearch/zoology, BigBird: `torch.randint` in every forward; lucidrains/performer-pytorch #10",
     spec=decoder("attention(pattern=window(3))", "attention(score=favor(6))", "attention"),
     finds=TWICE,
 )
@@ -39,7 +39,7 @@ def drawn_anew(bed: Bed) -> None:
 
 @fault(
     "noise of training that is added in evaluation",
-    seen="sinkhorn-transformer: Gumbel noise without a look at `self.training`; reformer-pytorch #12",
+    seen="a class of lucidrains/performer-pytorch #10: evaluation is not deterministic",
     spec=decoder("attention(pattern=window(3))", "attention(pattern=local(4, memory=[0]), memory=sinkhorn(4))"),
     finds=TWICE,
 )
@@ -56,7 +56,7 @@ def noisy(bed: Bed) -> None:
 
 @fault(
     "dropout in evaluation",
-    seen="`F.dropout(x, p)` without `training=`: it drops by default; performer-pytorch #10",
+    seen="`F.dropout(x, p)` drops unless it is told not to; no thread known",
     spec=decoder("attention(pattern=window(3))", "{mixer: attention, ffn: gated(2x)}", "attention(score=linear)"),
     finds=("XC076", "model.layers.1.ffn", "evaluating layer 1: ffn 'gated' twice gives two results"),
 )
@@ -68,7 +68,7 @@ def drops(bed: Bed) -> None:
 
 @fault(
     "a batch that changes the model for the next one",
-    seen="transformers BigBird: a short batch sets `original_full`, and nothing sets it back (S9, #20031)",
+    seen="huggingface/transformers #20031: BigBird switches its attention on a short batch and never back",
     spec=encoder("attention(score=linear)", "attention(pattern=blocks(4))", "attention(score=linear)"),
     finds=TWICE,
 )
@@ -86,7 +86,7 @@ def switched(bed: Bed) -> None:
 
 @fault(
     "a buffer that is not saved",
-    seen="performer-pytorch: projection matrices outside the state dict; any `persistent=False` that was drawn",
+    seen="what is drawn and `persistent=False`; no thread known",
     spec=decoder("attention(pattern=window(3))", "attention(score=favor(6))", "attention"),
     finds=("XC077", LAYER, "a loaded model answers differently in layer 1: mixer 'attention'"),
 )
@@ -103,7 +103,7 @@ def not_saved(bed: Bed) -> None:
 
 @fault(
     "features that every process draws anew by itself",
-    seen="performer-pytorch: `redraw_projections` from the global generator, under data-parallel training",
+    seen="a redraw from the global generator; no thread known",
     spec=decoder("attention(pattern=window(3))", "attention(score=favor(6, redraw=100))", "attention"),
     finds=("XC066", LAYER, "replicas of layer 1: mixer 'attention' drift apart"),
 )
@@ -120,7 +120,7 @@ def redrawn(bed: Bed) -> None:
 
 @fault(
     "hashes that are drawn when the model is built and are no buffer",
-    seen="reformer-pytorch #12: reversible layers need the same rotations again; S8",
+    seen="lucidrains/reformer-pytorch #12: whoever computes again needs the same hashes",
     spec=LSH,
     finds=("XC066", LAYER, "replicas of layer 1: mixer 'attention' give two results"),
 )
@@ -137,7 +137,7 @@ def plain_hashes(bed: Bed) -> None:
 
 @fault(
     "statistics that each process keeps for itself",
-    seen="routing-transformer: k-means centroids move with the process's own batch, inside forward",
+    seen="centroids that are moved inside forward; no thread known",
     spec=decoder("attention(pattern=window(3))", "attention(pattern=routing(2, window=4))", "attention"),
     finds=("XC066", LAYER, "replicas of layer 1: mixer 'attention' drift apart"),
 )
@@ -157,7 +157,7 @@ def own_statistics(bed: Bed) -> None:
 
 @fault(
     "something else in training than in evaluation",
-    seen="keras #23038: another path is taken while training; a scale that only one of them has",
+    seen="a class of keras-team/keras #23038: training takes another path",
     spec=decoder("attention(pattern=window(3))", "attention(score=linear)", "attention"),
     finds=("XC076", LAYER, "layer 1: mixer 'attention' computes something else in training than in evaluation"),
 )

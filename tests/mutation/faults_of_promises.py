@@ -24,7 +24,7 @@ def nothing(bed: Bed) -> None:
 
 @fault(
     "quadratic work under a linear claim",
-    seen="long-range-arena #44, idiap Reformer's (n n) mask (S10), zoology BigBird (S8)",
+    seen='google-research/long-range-arena #44: "still quadratic"; idiap/fast-transformers: an (n n) mask in Reformer',
     spec=decoder("attention(score=linear)", "attention(pattern=window(3))", **LONG) + "expect: {time: O(n)}\n",
     finds=("XC061", "expect.time", "expected time O(n), found O(n^2)"),
     names="layer 1 does O(n^2) work",
@@ -35,7 +35,7 @@ def quadratic(bed: Bed) -> None:
 
 @fault(
     "work that only shows where there is data",
-    seen="NATTEN #95, fvcore #129: flop counters that do not see what runs",
+    seen="SHI-Labs/NATTEN #95, facebookresearch/fvcore #129: counters that do not see what runs",
     spec=decoder("attention(pattern=window(3))", "{mixer: attention, ffn: gated(2x)}", "attention(score=linear)"),
     finds=("XC078", "model.layers.1.ffn", "layer 1: ffn 'gated' does other work than is counted"),
 )
@@ -52,7 +52,7 @@ def unseen_work(bed: Bed) -> None:
 
 @fault(
     "a state that is larger than it says",
-    seen="transformers #48510, performer-pytorch #64: caches of another size than planned",
+    seen="a class of huggingface/transformers PR #48510: a cache of another size than planned for",
     spec=decoder("attention(pattern=window(3))", "attention(score=linear)", "attention"),
     finds=("XC078", LAYER, "layer 1: mixer 'attention' keeps more than it says"),
 )
@@ -65,7 +65,7 @@ def larger_state(bed: Bed) -> None:
 
 @fault(
     "sharing that unties what it shares",
-    seen="peft #2864, #2018: tied weights that a wrapper copies",
+    seen="a class of huggingface/peft #2864, #2018: tied weights under a wrapper",
     spec=decoder("attention", "attention") + "addons: [share(ffn)]\nexpect: {params: ..5k}\n",
     finds=("XC061", "expect.params", "expected params ..5k, found 6.77k"),
 )
@@ -76,7 +76,7 @@ def unties(bed: Bed) -> None:
 
 @fault(
     "numbers in few bits with a scale that is not theirs",
-    seen="quantised checkpoints whose scales stay behind: bitsandbytes and GPTQ loaders",
+    seen="no thread known",
     spec=decoder("attention(score=linear)", "{mixer: attention, ffn: gated(2x)}")
     + 'addons: ["quantize(only=[gate])"]\n',
     finds=(
@@ -95,7 +95,7 @@ def scales(bed: Bed) -> None:
 
 @fault(
     "sums over time in eight bits",
-    seen="fast-transformers #32, performer-pytorch #44: no float16; cumulative sums in bfloat16 lose small keys",
+    seen="a class of idiap/fast-transformers #32, lucidrains/performer-pytorch #44: kernels in half precision",
     spec=decoder("attention(pattern=window(3))", "attention(score=linear)", "attention")
     + "addons: [precision(bf16)]\n",
     finds=("XC069", LAYER, "layer 1: mixer 'attention' is not fit for bfloat16"),
@@ -110,7 +110,7 @@ def eight_bits(bed: Bed) -> None:
 
 @fault(
     "a model that promises more than it keeps",
-    seen="configs in a repository that are not those behind the table: long-range-arena #17, #37",
+    seen="google-research/long-range-arena #17, #37: configs that are not those behind the table",
     spec=decoder("attention(pattern=window(3))", "attention(score=linear)", "attention") + "expect: {state: O(1)}\n",
     finds=("XC061", "expect.state", "expected state O(1), found O(n)"),
     sound=decoder("attention(pattern=window(3))", "attention(score=linear)") + "expect: {state: O(1)}\n",
@@ -122,7 +122,7 @@ def one_dense(bed: Bed) -> None:
 
 @fault(
     "an adapter that trains its base",
-    seen="peft #2864, adapter-hub #468: what a nesting leaves trainable",
+    seen="a class of adapter-hub/adapters #468: what a nesting leaves trainable",
     spec=decoder("attention(score=linear)", "attention") + "addons: [lora(2)]\nexpect: {trainable: ..600}\n",
     finds=("XC061", "expect.trainable", "expected trainable ..600, found 7.02k"),
 )
@@ -132,7 +132,7 @@ def trains_base(bed: Bed) -> None:
 
 @fault(
     "a fault that only a variant has",
-    seen="long-range-arena #17, #37: the large configuration is not the one that was tried",
+    seen="google-research/long-range-arena #17, #37: the configuration that was tried is another one",
     spec=decoder("attention(score=linear)", "attention(pattern=window(3))")
     + "variants: {near: {model: {layers: [attention(score=linear), attention(pattern=window(3)), attention]}, "
     "expect: {state: O(1)}}}\n",

@@ -21,7 +21,7 @@ DEFINED = ("XC062", LAYER, "layer 1: mixer 'attention' does not compute what its
 
 @fault(
     "a running sum over the wrong axis",
-    seen="xformers, favor.py: `cumsum(2)` of (b n e) runs over the embedding (S1); fla #850",
+    seen="facebookresearch/xformers, favor.py: `cumsum(2)` is over the embedding; fla-org/flash-linear-attention #850",
     spec=decoder("attention(pattern=window(3))", "attention(score=favor(6))", "attention"),
     finds=HIDES,
 )
@@ -46,7 +46,7 @@ class EveryOther(Pattern):
 
 @fault(
     "half the keys hidden",
-    seen="memory-compressed-attention: `mask_q < mask_k` on booleans hides what is there (S6)",
+    seen="lucidrains/memory-compressed-attention #1: `mask_q < mask_k` on booleans hides what is there",
     spec=decoder("attention(score=linear)", "attention(pattern=window(4))", "attention"),
     finds=HIDES,
 )
@@ -56,7 +56,7 @@ def half_hidden(bed: Bed) -> None:
 
 @fault(
     "a plan that leaves out a column of tiles",
-    seen="attention-gym #31, #34, #109: block masks that are not rebuilt for the length; pytorch #141126",
+    seen="meta-pytorch/attention-gym #31, #34: block masks for another length; pytorch/pytorch #141126",
     spec=encoder("attention(score=linear)", "attention(pattern=window(3))", "attention"),
     finds=HIDES,
 )
@@ -69,7 +69,7 @@ def tile_short(bed: Bed) -> None:
 
 @fault(
     "a band counted twice",
-    seen="overlapping chunks of sliding windows, as Longformer cuts them: what lies in two chunks counts twice",
+    seen="chunks that overlap, as sliding windows are cut; no thread known",
     spec=encoder("attention(score=linear)", "attention(pattern=window(3))", "attention"),
     finds=DEFINED,
 )
@@ -84,7 +84,7 @@ def twice(bed: Bed) -> None:
 
 @fault(
     "values that are not permuted with keys",
-    seen="sorted attention: `st` indexes keys, values keep the order of time; no thread known",
+    seen="sorted keys beside values in the order of time; no thread known",
     spec=encoder(
         "attention(pattern=window(3))", "attention(pattern=lsh(buckets=4, chunk=4, back=1), shared_qk=true)", length=16
     ),
@@ -99,7 +99,7 @@ def unsorted_values(bed: Bed) -> None:
 
 @fault(
     "global keys read through wrong projections",
-    seen="allenai/longformer, transformers: `key_global` beside `key`; transformers #11791, allenai/longformer #254",
+    seen="a class of huggingface/transformers #11791, allenai/longformer #254: what global tokens are read by",
     spec=encoder(
         "attention(pattern=window(3))",
         "{mixer: {type: rows, of: [{rows: first(1), use: attention}, {use: 'attention(pattern=window(2))'}]}}",
@@ -122,7 +122,7 @@ def wrong_projections(bed: Bed) -> None:
 
 @fault(
     "heads grouped by tiles instead of in a row",
-    seen="`repeat` for `repeat_interleave` in ports with grouped keys; pytorch's own `enable_gqa` interleaves",
+    seen="`repeat` for `repeat_interleave`; no thread known",
     spec=decoder("attention(score=linear)", "{mixer: attention(position=alibi), heads: 4, kv_heads: 2}", "attention"),
     finds=DEFINED,
 )
@@ -135,7 +135,7 @@ def grouped(bed: Bed) -> None:
 
 @fault(
     "rows sent to the wrong member",
-    seen="transformers #7015: which tokens are global, 1 or 2, and what the default is",
+    seen="a class of huggingface/transformers #7015: which tokens are global",
     spec=encoder(
         "attention(pattern=window(3))",
         "{mixer: {type: rows, of: [{rows: first(2), use: attention}, {use: 'attention(pattern=window(2))'}]}}",
@@ -150,7 +150,7 @@ def wrong_member(bed: Bed) -> None:
 
 @fault(
     "global tokens that do not read",
-    seen="xformers GlobalAttention and Longformer ports: columns of global tokens, but not their rows",
+    seen="columns of global tokens, and not their rows; no thread known",
     spec=encoder("attention(pattern=window(3))", "attention(pattern=global(2))", "attention(score=linear)"),
     finds=HIDES,
 )
@@ -161,7 +161,7 @@ def no_rows(bed: Bed) -> None:
 
 @fault(
     "a mixer that declares less than it reads",
-    seen="zoology BigBird: a dense mask under a sparse name (S8)",
+    seen="HazyResearch/zoology, BigBird: a dense mask under a sparse name",
     spec=decoder("attention(pattern=window(3))", "heads(attention(pattern=window(2)), attention)"),
     finds=("XC053", LAYER, "layer 1: mixer 'heads' reads what it does not declare visible"),
 )
@@ -172,7 +172,7 @@ def declares_less(bed: Bed) -> None:
 
 @fault(
     "a kernel without its denominator",
-    seen="performer-pytorch #40: the normaliser is missing",
+    seen="lucidrains/performer-pytorch #40: the normaliser is missing",
     spec=decoder("attention(pattern=window(3))", "attention(score=linear)", "attention"),
     finds=DEFINED,
 )
@@ -199,7 +199,7 @@ def dropped_stream(bed: Bed) -> None:
 
 @fault(
     "a parameter that is built and not used",
-    seen="configs whose keys are accepted and ignored: transformers #13912, Ludwig (S11)",
+    seen="a class of huggingface/transformers #13912: what is accepted and ignored",
     spec=decoder("attention(pattern=window(3))", "{mixer: attention, ffn: gated(2x)}", "attention(score=linear)"),
     finds=("XC075", "model.layers.1.ffn", "layer 1: ffn 'gated' has parameters that nothing depends on"),
 )
@@ -210,7 +210,7 @@ def unused(bed: Bed) -> None:
 
 @fault(
     "a gradient that is stopped on the way",
-    seen="`stop_gradient` around more than the target: lucidrains/routing-transformer, reformer-pytorch",
+    seen="`detach` around more than the target; no thread known",
     spec=decoder("attention(pattern=window(3))", "attention(score=linear)", "attention"),
     finds=("XC075", LAYER, "layer 1: mixer 'attention' has parameters that nothing depends on"),
 )
@@ -222,7 +222,7 @@ def stopped(bed: Bed) -> None:
 
 @fault(
     "a memory that is not detached",
-    seen="transformer-xl and its ports: `new_mem.detach()`; lucidrains/x-transformers #64, infini-transformer #4",
+    seen="a class of lucidrains/x-transformers #64: recurrence that is not as in the paper",
     spec=decoder(
         "attention(pattern=window(3))", "{mixer: attention, recurrence: 'segments(4, memory=4)'}", position="none"
     ),

@@ -26,7 +26,7 @@ TRANSLATOR = text(
 
 @fault(
     "padded keys in a denominator",
-    seen="flash-linear-attention #1263, PR #1266: padded keys stay in the denominator",
+    seen="fla-org/flash-linear-attention #1263, PR #1266: padded keys stay in the denominator",
     spec=LINEAR,
     finds=PADDING,
 )
@@ -40,7 +40,7 @@ def denominator(bed: Bed) -> None:
 
 @fault(
     "a key mask that is applied before the feature map",
-    seen="performer and linear-attention ports: keys are zeroed, and elu(0) + 1 is 1",
+    seen="a class of fla-org/flash-linear-attention #1263: keys are zeroed, and elu(0) + 1 is 1",
     spec=LINEAR,
     finds=PADDING,
 )
@@ -54,7 +54,7 @@ def before_features(bed: Bed) -> None:
 
 @fault(
     "a mask that multiplies keys instead of hiding their scores",
-    seen="xformers encoder padding: K and V inputs times the mask (S5)",
+    seen="facebookresearch/xformers, encoder padding: inputs of keys and values times the mask",
     spec=SOFTMAX,
     finds=PADDING,
 )
@@ -64,7 +64,7 @@ def multiplied(bed: Bed) -> None:
 
 @fault(
     "a mask of booleans compared the wrong way round",
-    seen="memory-compressed-attention #1: `mask_q < mask_k`, True < True is False (S6)",
+    seen="lucidrains/memory-compressed-attention #1: `mask_q < mask_k`, and True < True is False",
     spec=SOFTMAX,
     finds=PADDING,
 )
@@ -77,7 +77,7 @@ def inverted(bed: Bed) -> None:
 
 @fault(
     "masked rows that are no numbers",
-    seen="pytorch #103749: rows that are masked throughout give NaN",
+    seen="pytorch/pytorch #103749: rows that are masked throughout give NaN",
     spec=LINEAR,
     finds=("XC073", LAYER, "padding breaks the gradient of layer 1: mixer 'attention'"),
 )
@@ -91,7 +91,7 @@ def no_numbers(bed: Bed) -> None:
 
 @fault(
     "the length of the batch in place of each sequence's own",
-    seen="transformers #48510: a mask's size is taken from another layer's cache; reformer-pytorch #115",
+    seen="huggingface/transformers PR #48510: a mask's size is that of another layer's cache",
     spec=encoder("attention(score=linear)", "attention(pattern=global(1, last=2))", "attention"),
     finds=PADDING,
 )
@@ -101,7 +101,7 @@ def batch_length(bed: Bed) -> None:
 
 @fault(
     "a mean that counts padding",
-    seen="mean pooling over `last_hidden_state` without the mask: sentence-transformers and many classifiers",
+    seen="a mean over all rows, masked or not; no thread known",
     spec=encoder("attention(score=linear)", "attention", output="classify(3)"),
     finds=("XC073", "model.output", "padding changes what output 'classify' gives"),
 )
@@ -113,7 +113,7 @@ def counts_padding(bed: Bed) -> None:
 
 @fault(
     "a norm over the batch",
-    seen="BatchNorm in place of LayerNorm, as vision models have it",
+    seen="a norm of images in a model of text; no thread known",
     spec=encoder("attention(pattern=window(3))", "{mixer: attention, norm: rms}", "attention(score=linear)"),
     finds=("XC065", "model.layers.1.norm", "layer 1: norm 'rms' mixes the sequences of a batch"),
 )
@@ -125,7 +125,7 @@ def batch_norm(bed: Bed) -> None:
 
 @fault(
     "a memory that is mixed between the rows of a batch",
-    seen="transformer-xl #75: memory and sequences of several lengths; beams that are not reordered",
+    seen="a class of kimiyoung/transformer-xl #75: memory and sequences of several lengths",
     spec=decoder(
         "attention(pattern=window(3))", "{mixer: attention, recurrence: 'segments(4, memory=4)'}", position="none"
     ),
@@ -139,7 +139,7 @@ def mixed_memory(bed: Bed) -> None:
 
 @fault(
     "cross-attention that reads beyond the end of its source",
-    seen="fast-transformers #46, #105: how to pass length masks; source masks that decoders drop",
+    seen="a class of idiap/fast-transformers #46, #105: length masks that do not arrive",
     spec=TRANSLATOR,
     finds=("XC073", "model.decoder.layers.1.cross", "padding changes what decoder layer 1: cross 'attention' gives"),
 )

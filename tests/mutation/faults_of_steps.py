@@ -17,7 +17,7 @@ DECODES = ("XC074", LAYER, "layer 1: mixer 'attention' decodes something else th
 
 @fault(
     "a cache one step short",
-    seen="x-transformers #187: four bugs in cache and left padding; fla #431: mask, window and cache disagree",
+    seen="lucidrains/x-transformers #187: four bugs in cache and padding; fla-org/flash-linear-attention #431",
     spec=decoder("attention(pattern=window(3))", "attention(score=linear)", "attention"),
     finds=DECODES,
 )
@@ -31,7 +31,7 @@ def one_short(bed: Bed) -> None:
 
 @fault(
     "a key that is evicted one step early",
-    seen="fla #431, transformers #48510: windows of `w` and caches of `w - 1`",
+    seen="a class of fla-org/flash-linear-attention #431: mask, window and cache disagree",
     spec=decoder("attention(score=linear)", "attention(pattern=window(4))", "attention"),
     finds=DECODES,
 )
@@ -41,7 +41,7 @@ def evicted(bed: Bed) -> None:
 
 @fault(
     "positions that start again after a cache step",
-    seen="position ids that are counted from the rows of the call: transformers #46773, x-transformers #187",
+    seen="a class of lucidrains/x-transformers #187: positions counted from the rows of the call",
     spec=decoder("attention(score=linear)", "attention(position=rotary)", "attention(score=linear)", position="none"),
     finds=DECODES,
 )
@@ -55,7 +55,7 @@ def restarted(bed: Bed) -> None:
 
 @fault(
     "a relative distance that is off by one in decoding",
-    seen="T5 and Transformer-XL ports: the last row of the shifted matrix (x-transformers #64)",
+    seen="a class of lucidrains/x-transformers #64; the last row of a shifted matrix",
     spec=decoder("attention(score=linear)", "attention(position=relative(5))", "attention", position="none"),
     finds=DECODES,
 )
@@ -71,7 +71,7 @@ def off_by_one(bed: Bed) -> None:
 
 @fault(
     "the time of one row taken for that of all",
-    seen="x-transformers #187, transformers #46773: left padding and continued prefill, batch size 1 is right",
+    seen="lucidrains/x-transformers #187, huggingface/transformers PR #46773: padding and continued prefill",
     spec=decoder("attention(score=linear)", "attention(position=rotary)", "attention(score=linear)", position="none"),
     finds=(
         "XC074", LAYER, "rows at different times do not decode what layer 1: mixer 'attention' computes in parallel"
@@ -87,7 +87,7 @@ def one_time(bed: Bed) -> None:
 
 @fault(
     "a state that two requests share",
-    seen="a mutable default argument, or a cache that the module keeps: transformers #20031",
+    seen="a mutable default, or a cache that the module keeps; no thread known",
     spec=decoder("attention(pattern=window(3))", "attention(score=linear)", "attention"),
     finds=("XC065", LAYER, "layer 1: mixer 'attention' shares what it remembers between two requests"),
 )
@@ -104,7 +104,7 @@ def shared_state(bed: Bed) -> None:
 
 @fault(
     "a cache that drops nothing",
-    seen="transformers #48510: one cache layout for windows and full attention; `past` that grows with every token",
+    seen="a class of huggingface/transformers PR #48510: one layout of caches for windows and full attention",
     spec=decoder("attention(score=linear)", "attention(pattern=window(3))", "attention(score=linear)"),
     finds=("XC078", LAYER, "layer 1: mixer 'attention' keeps more than it says"),
 )
@@ -114,7 +114,7 @@ def drops_nothing(bed: Bed) -> None:
 
 @fault(
     "cached values that are not permuted with their keys",
-    seen="sorted buckets in decoding: keys move, values stay; no thread known",
+    seen="keys move, values stay; no thread known",
     spec=decoder(
         "attention(pattern=window(3))",
         "attention(pattern=lsh(buckets=2, chunk=2, back=1, form=strict), shared_qk=true)",
@@ -131,7 +131,7 @@ def cached_values(bed: Bed) -> None:
 
 @fault(
     "a pattern that says a key is read for ever when it is not",
-    seen="caches that keep what no query can reach: generation that is slower than it need be (performer-pytorch #64)",
+    seen="a class of lucidrains/performer-pytorch #64: a state that grows where it need not",
     spec=decoder("attention(score=linear)", "attention(pattern=window(3))", length=None) + "expect: {state: O(1)}\n",
     finds=("XC061", "expect.state", "expected state O(1), found O(n)"),
     names="layer 1 keeps more with every token",

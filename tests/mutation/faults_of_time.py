@@ -20,7 +20,7 @@ FUTURE = ("XC070", LAYER, "layer 1: mixer 'attention' sees the future")
 
 @fault(
     "a causal flag that is swallowed",
-    seen="xformers Linformer: `causal` ends in `**kwargs` (S3); transformers PR #45811",
+    seen="facebookresearch/xformers, Linformer: `causal` ends in `**kwargs`; huggingface/transformers PR #45811",
     spec=decoder("attention(pattern=window(3))", "attention(score=linear)", "attention"),
     finds=FUTURE,
 )
@@ -31,7 +31,7 @@ def swallowed(bed: Bed) -> None:
 
 @fault(
     "a mask built from the wrong length",
-    seen="xformers GlobalAttention: `causal_1d_pattern(mask.shape[1])`, where that is 1 (S2, #1135)",
+    seen="facebookresearch/xformers #1135: `causal_1d_pattern(mask.shape[1])`, where that is 1",
     spec=decoder(
         "attention(pattern=window(3))", "attention", "attention(position=none, score=linear)", position="alibi"
     ),
@@ -50,7 +50,7 @@ def wrong_length(bed: Bed) -> None:
 
 @fault(
     "a causal mask that is dropped with dropout",
-    seen="keras #23038: the fast path with dropout > 0 gets no causal mask",
+    seen="keras-team/keras #23038: with dropout the causal mask is dropped, too",
     spec=decoder("attention(pattern=window(3))", "attention(dropout=0.3)", "attention(score=linear)"),
     finds=("XC070", LAYER, "layer 1: mixer 'attention' has a gradient from the future while it trains"),
 )
@@ -66,7 +66,7 @@ def with_dropout(bed: Bed) -> None:
 
 @fault(
     "a choice of the best keys of the whole sequence",
-    seen="routing-transformer: `dists.topk(k=window_size, dim=-2)` before the causal mask (S7); MoSA #3",
+    seen="lucidrains/routing-transformer: `dists.topk(k=window_size, dim=-2)`; piotrpiekos/MoSA #3",
     spec=decoder("attention(pattern=window(3))", "attention(pattern=routing(2, window=4))"),
     finds=FUTURE,
 )
@@ -83,7 +83,7 @@ def top_k(bed: Bed) -> None:
 
 @fault(
     "a compressed block that is visible one step early",
-    seen="nanochat #844: block summaries and chunk states that contain the token to predict",
+    seen="karpathy/nanochat #844: block summaries that contain the token to predict",
     spec=decoder("attention(pattern=window(3))", "attention(pattern=local(4, memory=[0]), memory=pool(4))"),
     finds=FUTURE,
 )
@@ -98,7 +98,7 @@ def early_block(bed: Bed) -> None:
 
 @fault(
     "a pooling window that is wider than its stride",
-    seen="nanochat #844; memory-compressed-attention pools with overlap by its padding",
+    seen="a class of karpathy/nanochat #844",
     spec=decoder("attention(pattern=window(3))", "attention(pattern=local(4, memory=[0]), memory=pool(4))"),
     finds=("XC071", "model.layers.1.mixer.memory", "a slot uses a row outside its span"),
 )
@@ -111,7 +111,7 @@ def wide_pool(bed: Bed) -> None:
 
 @fault(
     "a token shift in the wrong direction",
-    seen="nanochat #844: three architectures that look one token ahead",
+    seen="a class of karpathy/nanochat #844",
     spec=decoder("attention(pattern=window(3))", "{mixer: attention, ffn: gated(2x)}", "attention(score=linear)"),
     finds=("XC070", "model.layers.1.ffn", "layer 1: ffn 'gated' sees the future"),
 )
@@ -122,7 +122,7 @@ def shifted(bed: Bed) -> None:
 
 @fault(
     "a norm with a statistic over time",
-    seen="S4 and Hyena ports with BatchNorm or GroupNorm over the sequence in causal models",
+    seen="a class of karpathy/nanochat #844: filters over the whole text; no thread about norms known",
     spec=decoder("attention(pattern=window(3))", "{mixer: attention, norm: rms}", "attention(score=linear)"),
     finds=("XC070", "model.layers.1.norm", "layer 1: norm 'rms' sees the future"),
 )
@@ -133,7 +133,7 @@ def over_time(bed: Bed) -> None:
 
 @fault(
     "a kernel that is stabilised by the largest key of the text",
-    seen="the released Performer takes the maximum of keys over the whole sequence, causal or not",
+    seen="the released Performer takes the maximum of keys over the whole sequence",
     spec=decoder("attention(pattern=window(3))", "attention(score=favor(6, kernel=softmax))", "attention"),
     finds=FUTURE,
 )

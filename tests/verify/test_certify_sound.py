@@ -6,14 +6,14 @@ import pytest
 import torch
 from small_models import SOUND, BlockMeans, ReadsPooled, Small, TwoWindows, Windowed, subject
 
-from xcompose.verify import alive, causal, decode, deterministic, gradients, padding, saving, spans, work
+from xcompose.verify import alive, batches, causal, decode, deterministic, gradients, padding, saving, spans, work
 from xcompose.verify.decode import cuts
 from xcompose.verify.measure import gradients as slopes
 from xcompose.verify.measure import moved, spread
 from xcompose.verify.padding import layouts
 from xcompose.verify.subject import redraw
 
-CERTIFICATES = [spans, causal, alive, padding, decode, gradients, deterministic, saving, work]
+CERTIFICATES = [batches, spans, causal, alive, padding, decode, gradients, deterministic, saving, work]
 named = {"ids": lambda c: c.__name__.rpartition(".")[2]}
 
 
@@ -23,7 +23,7 @@ def test_a_sound_model_has_no_finding(certificate, kind):
     assert certificate.certify(subject(*SOUND, causal=kind), seed=3) == []
 
 
-@pytest.mark.parametrize("certificate", [spans, causal, alive, gradients, deterministic, saving], **named)
+@pytest.mark.parametrize("certificate", [batches, spans, causal, alive, gradients, deterministic, saving], **named)
 def test_sound_memories_have_no_finding(certificate):
     sound = subject(mixers=lambda: [BlockMeans(), ReadsPooled(), Windowed(), TwoWindows()])
 
