@@ -23,7 +23,7 @@ MASK = 2**BITS - 1
 
 @options
 class Random(Pattern):
-    count: Count = option(main=True, at_least=1)
+    count: Count = option(main=True, at_least=1, at_most=4096)
     """Earlier blocks that each block draws."""
     block: Count = option(1, at_least=1)
     """Positions in a block."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xcompose.spec.resolver import Resolver
 
 FILES = 10
+OPENED = 100
 MARKS = ("pyproject.toml", ".git")
 SNAKE = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -256,6 +257,9 @@ def _open(
         findings.refuse("XC025", f"specs extend each other: {names}", scalar.span)
     if len(chain) >= FILES:
         findings.refuse("XC025", f"more than {FILES} files in a chain of `extends`", scalar.span)
+    findings.opened += 1
+    if findings.opened > OPENED:
+        findings.refuse("XC025", f"more than {OPENED} files are named by `extends`", scalar.span)
     try:
         return read_file(str(place), shown, boundary), variants
     except SpecError as error:
@@ -288,26 +292,39 @@ def find(
     if os.path.isabs(name):
         fixes = ("name it relative to this file",)
         findings.refuse("XC025", f"the name of a spec is relative to this file, found '{name}'", span, fixes=fixes)
-    place = (folder / name).resolve()
+    place, there = _placed(folder, name, span, findings)
     if document.boundary is not None and not place.is_relative_to(document.boundary):
         label = f"the project ends at {document.boundary.name}/"
         findings.refuse("XC025", f"'{name}' is outside the project", span, label)
     shown = os.path.normpath(os.path.join(os.path.dirname(document.shown), name))
-    if not place.is_file():
+    if not there:
         _not_there(name, place, span, findings)
     return place, shown, document.boundary
 
 
+def _placed(folder: Path, name: str, span: Span, findings: Findings) -> tuple[Path, bool]:
+    """Where a file is, and whether it is there."""
+    try:
+        place = (folder / name).resolve()
+        return place, place.is_file()
+    except (OSError, RuntimeError) as error:  # too long a name, or links in a circle
+        reason = (getattr(error, "strerror", None) or str(error).partition(" from ")[0]).lower()
+        findings.refuse("XC025", f"no file can be read there: {reason}", span)
+
+
 def _in_package(package: str, name: str, span: Span, findings: Findings) -> tuple[Path, str, Path | None]:
-    found = importlib.util.find_spec(package)
+    try:
+        found = importlib.util.find_spec(package)
+    except ValueError:  # a module that no finder has found: the program itself
+        found = None
     folders = list(found.submodule_search_locations or []) if found else []
     if not folders:
         findings.refuse("XC025", f"no package '{package}' is installed", span)
     folder = Path(folders[0]).resolve()
-    place = (folder / (name if name.endswith(SUFFIX) else name + SUFFIX)).resolve()
+    place, there = _placed(folder, name if name.endswith(SUFFIX) else name + SUFFIX, span, findings)
     if not place.is_relative_to(folder):
         findings.refuse("XC025", f"'{name}' is outside the package '{package}'", span)
-    if not place.is_file():
+    if not there:
         _not_there(name, place, span, findings)
     return place, f"{package}:{place.relative_to(folder).as_posix()}", folder
 

@@ -48,6 +48,8 @@ class Findings:
     def __init__(self, spec: str = "", homes: Mapping[str, str] | None = None, most: int | None = None):
         self.spec, self.homes = spec, homes or {}
         self.diagnostics: list[Diagnostic] = []
+        self.opened = 0
+        """How many other specs were opened for this one, each as often as it is named."""
         self._left = most
         self._seen: set[object] = set()
 

@@ -15,6 +15,7 @@ from xcompose.spec import components, renames
 from xcompose.spec.findings import BROKEN, Refused
 from xcompose.spec.merge import Stack, heads, lookups, until_null
 from xcompose.spec.model import Node, Section
+from xcompose.spec.numbers import LARGEST
 from xcompose.spec.resolver import Place
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Scope:
             return self.value("heads")
         if name == "length":
             grid = self.value("grid") if "grid" in self.options else None
-            return grid if grid is None or grid is BROKEN else prod(grid)
+            return grid if grid is None or grid is BROKEN else self._positions(grid)
         dim, parts = self.dim(), WIDTH_OF_A_HEAD if name == "heads" else self.value("heads")
         if dim is BROKEN or parts is BROKEN:
             return BROKEN
@@ -126,6 +127,14 @@ class Scope:
         if dim % parts == 0:
             return dim // parts
         return self._not_whole(name, dim, parts) if self.is_layer else None
+
+    def _positions(self, grid: tuple[int, ...]) -> Any:
+        length = prod(grid)
+        if length <= LARGEST:
+            return length
+        span = self.stack("grid")[0].span
+        self.resolver.findings.report("XC015", "the grid has more positions than can be counted", span, path=self.path)
+        return BROKEN
 
     def _not_whole(self, name: str, dim: int, parts: int) -> Any:
         findings, model = self.resolver.findings, self.resolver.scope
