@@ -24,7 +24,7 @@ def for_drawn(check: Callable[..., None], examples: int, start: int, /, **drawn:
     @seed(start)
     @settings(
         max_examples=examples, database=None, deadline=None, phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck), report_multiple_bugs=False,
+        suppress_health_check=[HealthCheck.too_slow], report_multiple_bugs=False,
     )  # fmt: skip
     @given(**drawn)
     def each(**values: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -81,7 +82,7 @@ class ModelContract(BuiltContract):
             subject = stand.subject
             if subject.causal == "none" or subject.source:  # what is kept of a source does not grow with the text
                 continue
-            model = subject.model(torch.float32)
+            model: Any = subject.model(torch.float32)
             with torch.no_grad():
                 out = model(subject.tokens(1, self.seed), state=subject.start(1, torch.float32))
             kept = sum(t.numel() for t in tensors(out.state.parts))
