@@ -39,6 +39,24 @@ TEXT = "The quick brown fox jumps over the lazy dog.\n" * 1000
 """`text.txt`, which they may read."""
 SAMPLE = ("XC005", "XC011", "XC013", "XC041", "XC070")
 """Codes whose pages are made for a quick look at the site."""
+PLUGIN = "It takes a package with a plugin; `xcompose plugin doctor` says it for those that are installed."
+MECHANISM = (
+    "No component that ships earns it: it takes a mechanism with a fault. [Write a plugin](../write-a-plugin.md)."
+)
+REASONS = {
+    **{f"XC0{n}": PLUGIN for n in range(50, 58)},
+    **{f"XC0{n}": MECHANISM for n in (*range(62, 68), *range(69, 80))},
+    "XC043": "It takes a component that was renamed, and none that ships was.",
+    "XC044": "It takes a [frozen spec](../spec-language.md#freezing) that was edited, or another version of a plugin.",
+    "XC092": "It takes 200 mistakes.",
+    "XC042": "It takes a file of weights of another model.",
+    "XC084": "It takes more text than memory holds.",
+    "XC089": "It takes a full disk.",
+    "XC091": "It takes a folder without specs.",
+    "XC095": "It takes an environment without that package.",
+    "XC099": "It takes a mistake of ours.",
+}
+"""Why codes have no example that is run."""
 PROGRAMS = ("xcompose", "mkdir", "mv", "printf", "touch")
 """What examples run. Anything else is shown and not run: a piece of a plugin, an installation."""
 
@@ -95,10 +113,12 @@ def page(entry: Code) -> str:
     """The page of a code; what it shows is what was said when the page was made."""
     parts = [f"# {entry.code}", f"{entry.title[0].upper()}{entry.title[1:]}.\n{{ .xc-lead }}", entry.explanation]
     if not entry.bad:
-        return "\n\n".join([*parts, "No few lines earn it.\n{ .xc-note }"]) + "\n"
+        return "\n\n".join([*parts, f"{reason(entry)}\n{{ .xc-note }}"]) + "\n"
     parts += ["## What earns it", _block(entry.bad)]
     if runs(entry):
         parts += ["## What is said", f"```text\n{run(entry.bad).text}\n```"]
+    else:
+        parts.append(f"{reason(entry)}\n{{ .xc-note }}")
     parts += ["## What mends it", _block(entry.mend)]
     return "\n\n".join(parts) + "\n"
 
@@ -108,6 +128,11 @@ def runs(entry: Code) -> bool:
     if not entry.bad or entry.bad.startswith(BEGINS):
         return bool(entry.bad)
     return all(line.startswith(PROGRAMS) for text in (entry.bad, entry.mend) for line in text.strip().splitlines())
+
+
+def reason(entry: Code) -> str:
+    """Why a page does not show what is said."""
+    return REASONS.get(entry.code, "It takes more than a few lines.")
 
 
 def _block(text: str) -> str:
@@ -167,17 +192,22 @@ def _command(line: str) -> tuple[int, str]:
     match words:
         case ["xcompose", *_]:
             return _ours(words)
-        case ["mkdir", name]:
+        case ["mkdir", name] if _here(name):
             Path(name).mkdir()
-        case ["mv", old, new]:
+        case ["mv", old, new] if _here(old, new):
             Path(old).rename(new)
-        case ["touch", name]:
+        case ["touch", name] if _here(name):
             Path(name).touch()
-        case ["printf", text, ">", name]:
+        case ["printf", text, ">", name] if _here(name):
             Path(name).write_bytes(text.encode().decode("unicode_escape").encode("latin-1"))
         case _:
             raise ValueError(f"an example cannot run '{line}'")
     return 0, ""
+
+
+def _here(*names: str) -> bool:
+    """Whether these are names in the folder of the example."""
+    return all(Path(name).name == name for name in names)
 
 
 def _ours(words: list[str]) -> tuple[int, str]:

@@ -251,10 +251,11 @@ def _counted(component: Component, model: Model | None) -> str:
     longest = model.options.length or 1024
     lengths = (longest // 4, longest)
     found = [counts(model, n) for n in lengths]
+    mixers = " | ".join(format_flops(c.attention) for c in found)
     head = " | ".join(f"n = {n:,}" for n in lengths)
     rows = [
         f"| counted on the example, {parameters(model).total:,} parameters | {head} |", "|---|---|---|",
-        f"| work of its mixers beside projections | {' | '.join(format_flops(c.attention) for c in found)} |",
+        f"| work of its mixers beside projections, as tiles are run | {mixers} |",
         f"| work in all | {' | '.join(format_flops(c.forward) for c in found)} |",
     ]  # fmt: skip
     if model.decodes:
@@ -268,7 +269,7 @@ def uses(sample: bool = False) -> Mapping[tuple[str, str], tuple[str, ...]]:
     found: dict[tuple[str, str], list[str]] = {}
     for path in spec_files(sample):
         name = spec_name(path)
-        for key in _named(path):
+        for key in named(path):
             found.setdefault(key, []).append(name)
     return {key: tuple(names) for key, names in found.items()}
 
@@ -283,11 +284,11 @@ def spec_name(path: Path) -> str:
     return path.relative_to(SPECS).as_posix().removesuffix(".xc.yaml")
 
 
-def _named(path: Path) -> Iterator[tuple[str, str]]:
+def named(path: Path) -> Iterator[tuple[str, str]]:
     """The components that a spec writes, its defaults aside."""
     spec = load(str(path), catalogue=registry.load().catalogue)
-    nodes = _nodes([spec.model, spec.addons, spec.task, dict(spec.train), dict(spec.search)])
-    yield from sorted({(node.kind, node.name) for node in nodes if _is_written(node)})
+    held = nodes([spec.model, spec.addons, spec.task, dict(spec.train), dict(spec.search)])
+    yield from sorted({(node.kind, node.name) for node in held if _is_written(node)})
 
 
 def _is_written(node: Node) -> bool:
@@ -302,7 +303,7 @@ def _is_written(node: Node) -> bool:
     )
 
 
-def _nodes(value: Any) -> Iterator[Node]:
+def nodes(value: Any) -> Iterator[Node]:
     if isinstance(value, Node):
         yield value
     if isinstance(value, Node | Section | Layer):
@@ -311,4 +312,4 @@ def _nodes(value: Any) -> Iterator[Node]:
         value = list(value.values())
     if isinstance(value, list | tuple):
         for one in value:
-            yield from _nodes(one)
+            yield from nodes(one)

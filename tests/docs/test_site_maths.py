@@ -14,8 +14,8 @@ from xcompose import registry
 
 pytest.importorskip("latex2mathml", reason="pip install -e '.[docs]'")
 
-SIGNS = {"∑": "sum", "ϕ": "phi", "φ": "phi", "π": "pi", "μ": "mu", "τ": "tau", "α": "alpha", "β": "beta", "ϵ": "epsilon",
-         "ε": "epsilon", "∈": "in"}  # fmt: skip
+SIGNS = {"∑": "sum", "ϕ": "phi", "φ": "phi", "π": "pi", "μ": "mu", "τ": "tau", "α": "alpha", "β": "beta",
+         "ϵ": "epsilon", "ε": "epsilon", "∈": "in"}  # fmt: skip
 ENCLOSED = re.compile(r"(?<![A-Za-z_])(sqrt|floor|ceil)(?=\()")
 
 
