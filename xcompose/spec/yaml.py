@@ -113,6 +113,8 @@ def file_bytes(path: str | os.PathLike[str], name: str | None = None) -> bytes:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SpecError(_unreadable(f"cannot read {shown}: {reason}")) from None
+    except SpecError:
+        raise
     except ValueError as error:  # a NUL byte in its name
         raise SpecError(_unreadable(f"cannot read {shown}: {error}")) from None
     note(place, content)
