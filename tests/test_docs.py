@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -79,44 +77,6 @@ def test_the_quickstart_shows_every_command():
     shown = {command.split()[1] for command, _ in commands(ROOT / "docs" / "quickstart.md") if command != "echo $?"}
 
     assert names - shown == {"quickstart"}  # which `make quickstart` runs
-
-
-@pytest.fixture
-def plugin_folder(tmp_path) -> Path:
-    page = ROOT / "docs" / "write-a-plugin.md"
-    for language in ("toml", "python", "yaml"):
-        for title, code in blocks(page, language):
-            if title:
-                (tmp_path / title).write_text(code)
-    return tmp_path
-
-
-def test_the_plugin_of_the_docs_works(plugin_folder, tmp_path_factory):
-    target = tmp_path_factory.mktemp("site")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*pip, "--no-build-isolation", "--target", str(target), str(plugin_folder)], check=True)
-    program = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(target)!r}); sys.argv[0] = 'xcompose';"]
-    program[-1] += "from xcompose.cli.main import main; main()"
-
-    checked = subprocess.run(
-        [*program, "check", "logsparse.xc.yaml"], cwd=plugin_folder, capture_output=True, text=True
-    )
-    shown = subprocess.run([*program, "show", "acme/log-sparse"], cwd=plugin_folder, capture_output=True, text=True)
-
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "Keys on each side that are read whatever their distance." in shown.stdout
-
-
-def test_the_test_of_the_docs_is_green(plugin_folder, monkeypatch):
-    tested = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_logsparse.py"],
-        cwd=plugin_folder,
-        capture_output=True,
-        text=True,
-    )
-
-    assert tested.returncode == 0, tested.stdout
-    assert "1 passed" in tested.stdout
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/write-a-plugin.md"])

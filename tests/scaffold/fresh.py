@@ -53,7 +53,7 @@ def fresh(folder: Path) -> Fresh:
 
 PROGRAMS = {
     "pip": "from pip._internal.cli.main import main; sys.exit(main())",
-    "pytest": "import pytest; sys.exit(pytest.console_main())",
+    "pytest": "import pytest; sys.exit(pytest.main())",
     "xcompose": "from xcompose.cli.main import main; sys.exit(main())",
     "ruff": "import os, ruff; os.execv(ruff.find_ruff_bin(), sys.argv)",
     "pyright": "from pyright.cli import entrypoint; entrypoint()",
