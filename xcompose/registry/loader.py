@@ -91,8 +91,9 @@ class Loader:
         """Import, register and ask one plugin. Whatever it raises, sys.exit included, becomes its `error`."""
         if found.group != GROUP:
             return Loaded(refused(found))
-        for module in ("torch", "einops", "xcompose.api"):  # which all may import: their time is not the plugin's
-            importlib.import_module(module)
+        if found.namespace:
+            for module in ("torch", "einops", "xcompose.api"):  # which all may import: their time is not the plugin's
+                importlib.import_module(module)
         begin, printed = time.perf_counter(), io.StringIO()
         components: tuple[Component, ...] = ()
         facts: dict[str, Any] = {}
