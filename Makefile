@@ -19,7 +19,7 @@ OLD_STAMP := .venv-oracles-old/.installed
 OLD_TESTS := tests/oracles/test_transformer_xl.py
 PIP_QUIET := --quiet --disable-pip-version-check
 
-.PHONY: help quickstart test test-slow oracles test-oracles docs learning lint format clean
+.PHONY: help quickstart test test-slow oracles test-oracles docs learning site lint format clean
 
 help:
 	@echo "make quickstart    check, train, generate and compare: about five minutes"
@@ -27,6 +27,7 @@ help:
 	@echo "make test-slow     the tests that take longer, too"
 	@echo "make test-oracles  comparisons with other implementations, in environments of their own"
 	@echo "make docs          count the page about complexity anew: some minutes"
+	@echo "make site          the documentation as a web site, in build/site"
 	@echo "make learning      train small variants that the page about learning lacks: a minute each"
 	@echo "make lint          ruff and pyright"
 
@@ -85,10 +86,15 @@ test-oracles: oracles
 	@$(OLD)/python -m pytest $(OLD_TESTS)
 
 docs: $(STAMP)
+	@XCOMPOSE_PLUGINS=none $(BIN)/xcompose schema -o specs/schema.json
 	@$(BIN)/python docs/tools/complexity_page.py
 
 learning: $(STAMP)
 	@$(BIN)/python docs/tools/learning_page.py
+
+site: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -14,8 +14,8 @@ from tests.cli.calling import ROOT, call
 from xcompose.cli import main
 
 COMMANDS = (
-    "new", "list", "show", "explain", "why", "freeze", "migrate", "check", "diff", "build", "cost", "draw", "bench",
-    "train", "addon", "generate", "compare", "search", "quickstart",
+    "new", "list", "show", "explain", "why", "freeze", "migrate", "schema", "check", "diff", "build", "cost", "draw",
+    "bench", "train", "addon", "generate", "compare", "search", "quickstart",
 )  # fmt: skip
 
 
@@ -42,7 +42,9 @@ def test_help_holds_an_example(name):
 
 def test_a_first_spec_builds_and_trains_as_it_is():
     said = call("xcompose new first").out
-    assert said.splitlines()[0] == "wrote first.xc.yaml (6 lines)"
+    assert said.splitlines()[0] == (
+        "wrote first.xc.yaml (7 lines) and .xcompose/schema.json (your editor completes specs now)"
+    )
 
     assert call("xcompose build first.xc.yaml").code == 0
     assert data("xcompose check first.xc.yaml --stage build --format json")["ok"] is True
@@ -345,6 +347,8 @@ def test_a_fault_of_our_own_is_no_traceback(monkeypatch):
 
 @pytest.mark.parametrize("words", [["--help"], ["explain", "XC031"], ["new", "other"]])
 def test_light_commands_import_no_torch(words):
+    if words[0] == "new":
+        program("schema")  # after which nothing has to be imported to know every component
     code = (
         "import sys; from xcompose.cli.main import main; sys.argv = ['xcompose', *sys.argv[1:]]\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"

@@ -13,7 +13,7 @@ from xcompose.cli import common
 from xcompose.diagnostics import TooLong
 
 COMMANDS = {
-    "Write": ("new", "list", "show", "explain", "why", "freeze", "migrate"),
+    "Write": ("new", "list", "show", "explain", "why", "freeze", "migrate", "schema"),
     "Prove": ("check", "diff", "build", "cost", "draw", "bench"),
     "Run": ("train", "addon", "generate", "compare", "search", "quickstart"),
 }
