@@ -33,11 +33,11 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def _filled(entry: Any, sample: bool) -> Any:
-    if not isinstance(entry, dict):
-        return entry
-    return {
-        title: NAVIGATION[to](sample) if isinstance(to, str) and to in NAVIGATION else to for title, to in entry.items()
-    }
+    if isinstance(entry, list):
+        return [_filled(one, sample) for one in entry]
+    if isinstance(entry, dict):
+        return {title: _filled(to, sample) for title, to in entry.items()}
+    return NAVIGATION[entry](sample) if entry in NAVIGATION else entry
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
