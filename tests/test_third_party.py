@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_its_own_tests_are_green(installed, tmp_path):
     tested = run(installed, "-m", "pytest", "-p", "no:cacheprovider", str(PACKAGE / "tests"), cwd=tmp_path)
 
     assert tested.returncode == 0, tested.stdout
-    assert "2 passed" in tested.stdout
+    assert int(re.findall(r"(\d+) passed", tested.stdout)[-1]) > 40  # two of its own, and the contract of memories
 
 
 def test_without_it_the_spec_is_refused_by_name(tmp_path):

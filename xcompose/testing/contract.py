@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import importlib
 import inspect
 import re
 import sys
@@ -170,7 +171,7 @@ class Contract:
             return self._stand(expression, "decoder").component
         except LookupError as error:
             hint = "install the package (pip install -e .), or name its module in the class: plugin = 'acme_mean.mean'"
-            pytest.fail(f"{error}\n  = hint: {hint}", pytrace=False)
+            raise pytest.fail.Exception(f"{error}\n  = hint: {hint}", pytrace=False) from None
 
     def fails(self, findings: Sequence[Diagnostic]) -> NoReturn:
         """Fail with findings, as `xcompose check` shows them."""
@@ -258,13 +259,12 @@ class BuiltContract(Contract):
     """Whether it promises to be as good in bfloat16 as rounding allows."""
 
     def certified(self, expression: str, *names: str) -> None:
-        """Fail with what certificates of `xcompose.verify` find."""
+        """Fail with what certificates of `xcompose.verify` find: `causal`, or `deterministic.steady`."""
         __tracebackhide__ = True
-        import importlib
-
         for stand in self.stands(expression):
             for name in names:
-                certify = importlib.import_module(f"xcompose.verify.{name}").certify
+                module, _, function = name.partition(".")
+                certify = getattr(importlib.import_module(f"xcompose.verify.{module}"), function or "certify")
                 found = [f for f in certify(stand.subject, self.seed) if f.severity != "hint"]
                 if found:
                     self.fails(stand.told(found))
@@ -309,7 +309,22 @@ class BuiltContract(Contract):
         self.certified(expression, "gradients")
 
     def test_equal_seeds_give_equal_results(self, expression: str) -> None:
-        self.certified(expression, "deterministic")
+        self.certified(expression, "deterministic.steady", "deterministic")
+
+    def test_sequences_know_nothing_of_each_other(self, expression: str) -> None:
+        self.certified(expression, "batches")
+
+    def test_attention_is_what_its_parts_define(self, expression: str) -> None:
+        self.certified(expression, "plans")
+
+    def test_the_stream_flows_on(self, expression: str) -> None:
+        self.certified(expression, "streams")
+
+    def test_what_is_still_has_no_gradient(self, expression: str) -> None:
+        self.certified(expression, "still")
+
+    def test_replicas_agree(self, expression: str) -> None:
+        self.certified(expression, "replicas")
 
     def test_saving_and_loading_is_exact(self, expression: str) -> None:
         self.certified(expression, "saving", "stored")

@@ -1,4 +1,5 @@
-"""The memory of means equals its formula, and the shipped spec decodes as it is trained."""
+"""The memory of means keeps the contract of memories and equals its formula; the shipped spec decodes as it is trained.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +11,15 @@ from acme_mean.mean import Mean, MeanOptions
 
 import xcompose as xc
 from xcompose.api import Axis, Context
+from xcompose.testing import MemoryContract
 
 SPEC = Path(acme_mean.__file__).parent / "specs" / "mean.xc.yaml"
+
+
+class TestMean(MemoryContract):
+    plugin = "acme_mean.mean"
+    expressions = ("acme/mean(4)", "acme/mean(factor=3)")
+    examples = 4
 
 
 def test_slots_are_the_means_of_their_blocks():
