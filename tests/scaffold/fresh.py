@@ -27,7 +27,7 @@ class Fresh:
         known |= {"PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "160", "LC_ALL": "C.UTF-8"}
         known |= {"XCOMPOSE_CACHE": str(self.folder / "cache"), **OFFLINE, **more}
         return subprocess.run(
-            ["/bin/sh", "-c", command], cwd=cwd, env=known, capture_output=True, text=True, timeout=600, check=False
+            ["/bin/sh", "-c", command], cwd=cwd, env=known, capture_output=True, text=True, timeout=1800, check=False
         )
 
 
@@ -56,7 +56,5 @@ PROGRAMS = {
     "pytest": "import pytest; sys.exit(pytest.main())",
     "xcompose": "from xcompose.cli.main import main; sys.exit(main())",
     "ruff": "import os, ruff; os.execv(ruff.find_ruff_bin(), sys.argv)",
-    "pyright": "from pyright.cli import entrypoint; entrypoint()",
-    "twine": "from twine.__main__ import main; sys.exit(main())",
 }
 """Programs of packages beneath, which stand in an environment only where they were installed."""
