@@ -12,11 +12,11 @@ CHEAP = (
     "in_order", "each_token", "describes", "rung", "factors", "first_step", "step_alone", "of_zero", "bowl",
 )  # fmt: skip
 """Words in the names of tests that cost next to nothing."""
-ONE_OF = 4
+ONE_OF = 8
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave three of four of the others to `-m slow`."""
+    """Leave most of the others to `-m slow`."""
     for item in items:
         if not item.path.name.startswith("test_builtin_") or any(word in item.name for word in CHEAP):
             continue

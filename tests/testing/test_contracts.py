@@ -23,7 +23,8 @@ NOT_HERE = {
     ("addon", "fusion"): "it joins adapters that stand below it in the list",
     ("addon", "distill"): "it wants a spec and weights of a teacher",
     ("task", "classify"): "it reads a corpus of several classes", ("task", "classify-pixels"): "it reads images",
-    ("task", "pixels"): "it reads images", ("task", "points"): "it reads images", ("task", "translate"): "it reads pairs",
+    ("task", "pixels"): "it reads images", ("task", "points"): "it reads images",
+    ("task", "translate"): "it reads pairs of lines",
     ("strategy", "hat"): "it trains a super-network", ("recurrence", "none"): "it is nothing",
 }  # fmt: skip
 """Built-in components that only their own tests hold to something, and why."""

@@ -79,7 +79,12 @@ def refusal(contract: type[Contract], expression: str, test: str, request, regis
     return ""
 
 
-@pytest.mark.parametrize(("kind", "name", "test", "said"), FAULTS, ids=[f"{f[1]}-{f[2]}" for f in FAULTS])
+def marked(fault: tuple[str, str, str, str]):
+    marks = [pytest.mark.slow] if fault[0] == "Strategy" else []
+    return pytest.param(*fault, id=f"{fault[1]}-{fault[2]}", marks=marks)
+
+
+@pytest.mark.parametrize(("kind", "name", "test", "said"), [marked(fault) for fault in FAULTS])
 def test_a_planted_fault_is_found(kind, name, test, said, request, registry, tmp_path):
     text = refusal(getattr(testing, f"{kind}Contract"), name, test, request, registry, tmp_path)
 
