@@ -27,9 +27,9 @@ from xcompose.verify.rows import last_axis, weights_of
 from xcompose.verify.subject import Part, Subject, alone, blame, parts_of, rows
 
 CODE = "XC066"
-STEPS = 2
-LATER = 1000
-"""How often modules are told that a step is over, behind the measured steps: what they redraw by a schedule, too."""
+LATER, PAUSE = 1000, 25
+"""How often modules are told that a step is over, behind the measured one, since they may redraw by a schedule; and
+after how many of these they are looked at."""
 RATE = 1e-3
 
 
@@ -86,13 +86,10 @@ def _differ(subject: Subject, part: Part, change: float) -> Diagnostic:
 
 
 def _steps(subject: Subject, first: nn.Module, second: nn.Module, seed: int) -> Iterator[Diagnostic]:
-    for step in range(STEPS):
-        _step(subject, (first, second), step, seed)
+    _step(subject, (first, second), seed)
     with torch.no_grad():
-        for model in (first, second):
-            for module in _counting(model):
-                for _ in range(LATER):
-                    module.after_step()
+        for mine, theirs in zip(_counting(first), _counting(second), strict=True):
+            _wait(mine, theirs)
     there = _tensors(second)
     for name, tensor in _tensors(first).items():
         if not torch.equal(tensor, there[name]):
@@ -101,13 +98,12 @@ def _steps(subject: Subject, first: nn.Module, second: nn.Module, seed: int) -> 
     yield from _copies(subject, first, seed)
 
 
-def _step(subject: Subject, models: Sequence[nn.Module], step: int, seed: int) -> None:
+def _step(subject: Subject, models: Sequence[nn.Module], seed: int) -> None:
     """One step of training, each model on its own half of a batch."""
     tally = Tally()
     for number, model in enumerate(models):
-        torch.manual_seed(100 * step + number)
-        model.zero_grad()
-        tokens = subject.tokens(2, seed + 10 * step + number)
+        torch.manual_seed(100 + number)
+        tokens = subject.tokens(2, seed + number)
         with tally.watching(model):
             out = subject.call(model, tokens)
         logits = last_axis(out.logits)
@@ -128,6 +124,18 @@ def _step(subject: Subject, models: Sequence[nn.Module], step: int, seed: int) -
                 module.after_step()
 
 
+def _wait(mine: Any, theirs: Any) -> None:
+    """Let two modules take steps until the numbers of the first have moved by a schedule, or for long enough."""
+    before = {name: t.clone() for name, t in _tensors(mine).items() if t.is_floating_point()}
+    for _ in range(LATER // PAUSE):
+        for module in (mine, theirs):
+            for _ in range(PAUSE):
+                module.after_step()
+        now = _tensors(mine)
+        if not all(torch.equal(t, now[name]) for name, t in before.items()):
+            return
+
+
 def _counting(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, AfterStep)]
 
@@ -138,7 +146,7 @@ def _drifted(subject: Subject, model: nn.Module, name: str) -> Diagnostic:
     title, place = (part.place.title, part.place) if part else ("the model", None)
     return subject.finding(
         CODE, f"replicas of {title} drift apart", place,
-        f"after {STEPS} steps and {LATER:,} redraws '{name}' differs between two processes that got equal gradients",
+        f"after steps with equal gradients '{name}' differs between two processes",
         hint="what changes between steps comes from gradients, from statistics of all replicas, or from the weights "
         "themselves, never from the global random state or from one process's batch",
         stage="numerics",
@@ -149,23 +157,21 @@ def _copies(subject: Subject, model: nn.Module, seed: int) -> Iterator[Diagnosti
     """A copy, and what a worker unpacks, answer as the model does; a warning where it cannot be packed."""
     tokens = subject.tokens(2, seed)
     model.eval()
-    copies = {"a copy of the model": copy.deepcopy(model)}
+    what, copied = "the model in a worker", None
     try:
-        copies["the model in a worker"] = pickle.loads(pickle.dumps(model))
+        copied = pickle.loads(pickle.dumps(model))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
+        what, copied = "a copy of the model", copy.deepcopy(model)
         found = subject.finding(
             CODE, "the model cannot be sent to a worker", None, f"pickle refuses it: {error}",
             hint="keep functions of a module's file in it, not ones that are made inside others", stage="numerics",
         )  # fmt: skip
         yield attrs.evolve(found, severity="warning")
+    torch.manual_seed(5)
     with torch.no_grad():
-        wanted = subject.call(model, tokens).logits
-        for what, copied in copies.items():
-            torch.manual_seed(5)
-            found = subject.call(copied, tokens).logits
-            if not torch.equal(found, wanted):
-                yield subject.finding(
-                    CODE, f"{what} answers differently", None, f"outputs differ by {distance(found, wanted):.2g}",
-                    hint="what matters belongs into parameters and buffers, never beside the model", stage="numerics",
-                )  # fmt: skip
-                return
+        wanted, found = (subject.call(one, tokens).logits for one in (model, copied))
+    if not torch.equal(found, wanted):
+        yield subject.finding(
+            CODE, f"{what} answers differently", None, f"outputs differ by {distance(found, wanted):.2g}",
+            hint="what matters belongs into parameters and buffers, never beside the model", stage="numerics",
+        )  # fmt: skip
