@@ -61,7 +61,7 @@ class PositionContract(MixingContract):
                         )
 
             with torch.no_grad():
-                drawn = {"n": st.integers(1, longest), "first": st.integers(0, longest)}
+                drawn = dict(n=st.integers(1, longest), first=st.integers(0, longest))
                 for_drawn(check, self.examples, self.seed, **drawn)
 
     def test_it_turns_by_the_place_alone(self, expression: str) -> None:
@@ -90,7 +90,7 @@ class PositionContract(MixingContract):
                         self.breaks(stand, "`turn` does not go by the places that it is given", measured)
 
             with torch.no_grad():
-                drawn = {"n": st.integers(1, longest), "first": st.integers(0, longest)}
+                drawn = dict(n=st.integers(1, longest), first=st.integers(0, longest))
                 for_drawn(check, self.examples, self.seed, **drawn)
 
     def test_terms_by_distance_know_the_distance_alone(self, expression: str) -> None:
