@@ -76,14 +76,10 @@ def rebuilt(spec: Spec, model: Any) -> list[Diagnostic]:
     now = structure(model)
     if now == {name: record[name] for name in now}:
         return []
-    counts = record["parameters"], now["parameters"]
-    what = (
-        f"{counts[1]:,} parameters, and had {counts[0]:,}"
-        if counts[0] != counts[1]
-        else "tensors of other names or shapes"
-    )
-    name = "parameters" if counts[0] != counts[1] else "tensors"
-    message = f"the model has {what} when the spec was frozen"
+    then, name = record["parameters"], "parameters"
+    message = f"the model has {now[name]:,} parameters, and had {then or 0:,} when the spec was frozen"
+    if now["parameters"] == then:
+        name, message = "tensors", "the model's tensors have other names or shapes than when the spec was frozen"
     label = "equal options build another model now" + _versions(record)
     finding = _finding(message, record.spans.get(name), label, _mends(record), path=f"frozen.{name}")
     return [attrs.evolve(finding, stage="build", spec=spec.name)]
