@@ -42,7 +42,11 @@ def files_of(names: Names, kind: str) -> tuple[File, ...]:
     lines = len(mechanism.text.splitlines())
     group, bounds = values["group"], f"xcompose>={values['oldest']},<{values['newest']}"
     return (
-        _file("pyproject.toml", values, f"entry point `{names.package}` in group {group}, {bounds}"),
+        _file(
+            "pyproject.toml",
+            values,
+            f"entry point `{names.package}` in group {group}, {bounds}, namespace {names.namespace}",
+        ),
         File(f"{names.package}/__init__.py", _filled("package/init.py", values)),
         File(
             f"{names.package}/{names.module}.py",
