@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import pytest
@@ -158,14 +159,17 @@ class TestThirdParty:
         monkeypatch.setenv("ACME_NAME", "near")
         installed()
 
-        with pytest.raises(SpecError) as error:
-            registry.third_party().component("pattern", "acme/far")
+        known, said = registry.third_party(), []
+        for _ in range(2):
+            with pytest.raises(SpecError) as error:
+                known.component("pattern", "acme/far")
+            said.append(str(error.value))
 
-        assert str(error.value) == (
+        assert said == 2 * [
             "error[XC057]: plugin 'acme_a' of acme-a 0.1 does not offer what it offered before: "
             "pattern 'acme/far', pattern 'acme/near'\n"
             "  = fix: run it again: what is offered now has been kept"
-        )
+        ]
         installed()
         assert registry.third_party().catalogue.names("pattern") == ("acme/near",)
 
@@ -176,10 +180,28 @@ class TestThirdParty:
         del sys.modules["acme_a"]
         (tmp_path / "flag").touch()
         installed()
+        known = registry.third_party()
 
         with pytest.raises(SpecError) as error:
-            registry.third_party().component("pattern", "acme/far")
+            known.component("pattern", "acme/far")
 
         [finding] = error.value.diagnostics
+        with pytest.raises(SpecError) as again:
+            known.component("pattern", "acme/far")
+        assert again.value.diagnostics == (finding,)
         assert finding.message == "plugin 'acme_a' of acme-a 0.1 is not loaded: AssertionError: the flag is up"
         assert finding.label.endswith("acme_a.py:3")
+
+    def test_threads_that_take_one_at_the_same_time_get_the_same(self, installed):
+        installed(
+            Distribution("acme-a", near("far").replace("@options", "import time\n\ntime.sleep(0.1)\n\n\n@options", 1))
+        )
+        registry.third_party()
+        del sys.modules["acme_a"]
+        installed()
+        known = registry.third_party()
+
+        with ThreadPoolExecutor(4) as pool:
+            taken = list(pool.map(lambda _: known.component("pattern", "acme/far"), range(4)))
+
+        assert all(one is taken[0] for one in taken)

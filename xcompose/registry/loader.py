@@ -86,6 +86,7 @@ class Loader:
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
+        self._announced: dict[str, Found] = {}
 
     def load(self, found: Found) -> Loaded:
         """Import, register and ask one plugin. Whatever it raises, sys.exit included, becomes its `error`."""
@@ -116,8 +117,10 @@ class Loader:
         return Loaded(plugin, components)
 
     def _register(self, module: Any, found: Found) -> tuple[tuple[Component, ...], tuple[str, ...], tuple[str, ...]]:
-        if self.manager.get_plugin(found.module) is not None:
+        if self._announced.setdefault(found.module, found) != found:
             raise PluginFault(f"another plugin announces its module '{found.module}', too", code="XC051")
+        if self.manager.get_plugin(found.module) is not None:  # it is loaded once more
+            self.manager.unregister(name=found.module)
         _refuse_unmarked(module)
         try:
             _refuse_unknown_hooks(module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from xcompose.diagnostics import Diagnostic, SpecError
@@ -34,15 +35,17 @@ class Shelf(Mapping[Key, Component]):
         self._waiting = dict(waiting or {})
         self._load = load
         self._by_options = {c.options: c for c in self._live.values()}
+        self._lock = threading.RLock()
 
     @classmethod
     def of(cls, components: Mapping[Key, Component]) -> Shelf:
         return components if isinstance(components, Shelf) else cls(components)
 
     def __getitem__(self, key: Key) -> Component:
-        if key in self._waiting:
-            self._bring(self._waiting[key][0])
-        return self._live[key]
+        with self._lock:
+            if key in self._waiting:
+                self._bring(self._waiting[key][0])
+            return self._live[key]
 
     def __iter__(self) -> Iterator[Key]:
         return iter(sorted({*self._live, *self._waiting}))
@@ -65,12 +68,13 @@ class Shelf(Mapping[Key, Component]):
         Raises:
             KeyError: no component has it.
         """
-        if options not in self._by_options:
-            plugins = {plugin for plugin, _ in self._waiting.values()}
-            for plugin in sorted(plugins, key=lambda p: (p.found.module != options.__module__, p.found.module)):
-                self._bring(plugin)
-                if options in self._by_options:
-                    break
+        with self._lock:
+            if options not in self._by_options:
+                plugins = {plugin.found: plugin for plugin, _ in self._waiting.values()}
+                for found in sorted(plugins, key=lambda f: (f.module != options.__module__, f.module)):
+                    self._bring(plugins[found])
+                    if options in self._by_options:
+                        break
         return self._by_options[options]
 
     def _bring(self, plugin: Plugin) -> None:
