@@ -24,6 +24,15 @@ NAVIGATION: dict[str, Callable[[bool], Any]] = {
 PAGES: tuple[Callable[[bool], dict[str, str]], ...] = (
     site_components.pages, site_specs.pages, site_codes.pages, site_commands.pages,
 )  # fmt: skip
+LATER = ("check-in-ci.md", "security.md", "testing.md")
+"""Pages that the navigation names before they are written."""
+FOLDERS = {"plugins": "components/index.md", "specs": "specs/index.md", "xcompose/cli": "commands/index.md"}
+"""Pages that stand for folders."""
+CODE = re.compile(
+    r"(?:^```.*?^```|^#.*?$|`XC\d{3}`(?=\])|\[[^\]]*\]\([^)]*\)|(?=`XC|XC)(`?(XC\d{3})`?)(?!\w)|`[^`\n]*`)",
+    re.DOTALL | re.MULTILINE,
+)
+"""Codes, and before them whatever hides one: blocks, headings, links, other pieces of code."""
 LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\])\(([^)\s]+)\)")
 
 
@@ -34,10 +43,15 @@ def on_config(config: MkDocsConfig) -> None:
 
 def _filled(entry: Any, sample: bool) -> Any:
     if isinstance(entry, list):
-        return [_filled(one, sample) for one in entry]
+        return [_filled(one, sample) for one in entry if not _missing(one)]
     if isinstance(entry, dict):
         return {title: _filled(to, sample) for title, to in entry.items()}
     return NAVIGATION[entry](sample) if entry in NAVIGATION else entry
+
+
+def _missing(entry: Any) -> bool:
+    places = entry.values() if isinstance(entry, dict) else [entry]
+    return any(place in LATER and not (ROOT / "docs" / place).exists() for place in places if isinstance(place, str))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -49,7 +63,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links to specs and plugins to their pages, and leave links to other files of the project as text."""
+    """Lead links to specs and plugins to their pages, and codes to theirs; links to other files become text."""
     here = page.file.src_uri
 
     def led(match: re.Match[str]) -> str:
@@ -64,11 +78,19 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return text.removeprefix("!")[1:-1]
         return f"{text}({os.path.relpath(other, os.path.dirname(here))}{'#' + anchor if anchor else ''})"
 
-    return LINK.sub(led, markdown)
+    def coded(match: re.Match[str]) -> str:
+        place = site_codes.page_of(match[2]) if match[2] else ""
+        if not place or place == here or files.get_file_from_path(place) is None:
+            return match[0]
+        return f"[{match[1]}]({os.path.relpath(place, os.path.dirname(here))})"
+
+    return CODE.sub(coded, LINK.sub(led, markdown))
 
 
 def _page_for(place: str) -> str | None:
-    """The page that stands for a file of the project."""
+    """The page that stands for a file or folder of the project."""
+    if place in FOLDERS:
+        return FOLDERS[place]
     if place.startswith("specs/") and place.endswith(".xc.yaml"):
         return f"{place.removesuffix('.xc.yaml')}.md"
     for component in site_components.components():
