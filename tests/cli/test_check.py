@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from tests.cli.calling import call
+from tests.cli.calling import ROOT, call
 from xcompose import registry
 from xcompose.cli import check, workers
 from xcompose.cli.formats import FORMATS
@@ -252,13 +253,43 @@ print("loaded:", loaded)
 """
 
 
-def test_the_stages_that_read_import_neither_torch_nor_a_plugin():
+@pytest.fixture
+def schemas():
+    """What is kept of plugins, in the test's own cache."""
     registry.load.cache_clear()
-    registry.load()  # keeps the schemas
+    registry.load()
+
+
+def test_the_stages_that_read_import_neither_torch_nor_a_plugin(schemas):
     ran = subprocess.run([sys.executable, "-c", STATIC], capture_output=True, text=True, check=True)
 
     assert ran.stdout.splitlines()[-1] == "loaded: []"
     assert "1 spec, 2 with variants: 0 findings" in ran.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "most"), [(str(ROOT / "specs"), 3.0), (str(ROOT / "specs/beyond/window-then-linear.xc.yaml"), 1.0)]
+)
+def test_reading_takes_seconds(what, most):
+    command = [sys.executable, "-m", "xcompose.cli.main", "check", "--stage", "schema", "--no-cache", what]
+    spent = []
+    for _ in ("cold", "warm"):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+    assert spent[1] < most, "seconds of one core"
+
+
+def test_findings_fail_the_check_though_nobody_reads_them(bad, schemas):
+    command = [sys.executable, "-m", "xcompose.cli.main", "check", "--stage", "schema", "--format", "json", bad]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+
+    assert (process.wait(), process.stderr.read() if process.stderr else "") == (1, "")
 
 
 @pytest.mark.slow

@@ -41,6 +41,17 @@ def test_a_process_that_dies_is_a_finding_about_its_spec_and_the_rest_goes_on(wo
     assert worker.process.is_alive()
 
 
+def test_a_process_that_died_while_it_had_nothing_to_do(worker):
+    worker.process.kill()
+    worker.process.join()
+
+    worker.give(("mine.xc.yaml",))
+    reference, report = worker.hear()
+
+    assert (reference, report.ok) == ("mine.xc.yaml", False)
+    assert report.findings[0].message.endswith("died: killed, most likely for want of memory")
+
+
 def test_every_spec_is_answered_whatever_the_order(here):
     names = [f"{name}.xc.yaml" for name in "cab"]
     for name in names:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -75,7 +77,13 @@ def run(
     known = circumstances(sets, stages, seed, suggest, broken) if cache else ""
     report = check(references, Job(sets, stages, seed, suggest, known), jobs)
     report = attrs.evolve(report, plugins=(*broken, *nuisances()), installed=_in_use())
-    write(report, wanted, stages)
+    try:
+        write(report, wanted, stages)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if report.ok:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads it, and it failed all the same
     if not report.ok:
         raise typer.Exit(1)
 

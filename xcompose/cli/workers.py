@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +128,8 @@ class _Worker:
 
     def give(self, task: Task) -> None:
         self.task = task
-        self.wire.send(task)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died meanwhile, which `hear` will say
+            self.wire.send(task)
 
     def hear(self) -> tuple[str, SpecReport]:
         """The report about the spec that the process is at. One that died is replaced, and goes on behind that spec."""

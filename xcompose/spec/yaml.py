@@ -25,8 +25,8 @@ from xcompose.spec.reading import BYTES, beginning, note
 SUFFIX = ".xc.yaml"
 TRIES = 20
 TRIED_CHARACTERS = 2_000_000
-KEPT = 8
-"""Trees of so many texts are kept: a file is read once for each of its variants, and so are the files it extends."""
+KEPT, KEPT_CHARACTERS = 8, 1 << 16
+"""The trees of so many texts, of at most so many characters, are kept: a file is read for each of its variants."""
 
 
 @attrs.frozen
@@ -60,10 +60,14 @@ def read(text: bytes | str, file: str) -> Parsed:
     except Stop as stop:
         return Parsed(None, (stop.diagnostic,))
     SOURCES.register(file, content)
-    return _parsed(content, file)
+    return (_kept if len(content) <= KEPT_CHARACTERS else _parsed)(content, file)
 
 
 @functools.lru_cache(maxsize=KEPT)
+def _kept(content: str, file: str) -> Parsed:
+    return _parsed(content, file)
+
+
 def _parsed(content: str, file: str) -> Parsed:
     mender = Mender(content, file)
     for _ in range(max(1, min(TRIES, TRIED_CHARACTERS // (len(content) + 1)))):
@@ -133,6 +137,11 @@ def parse_override(text: str, number: int) -> tree.Entry:
     """
     file = f"--set #{number}"
     SOURCES.register(file, text)
+    at = characters.first_forbidden(text)
+    if at is not None:
+        message, label, fix = characters.said(text[at])
+        span = Lines(text, file).span(at, at + 1)
+        raise SpecError(Diagnostic("XC003", message, span, label, fixes=(fix,), stage="parse"))
     path, equals, value = text.partition("=")
     name = path.strip()
     if not (equals and name and value.strip()):
