@@ -83,6 +83,20 @@ def twice(bed: Bed) -> None:
 
 
 @fault(
+    "tiles that drift apart on long texts",
+    seen="a class of meta-pytorch/attention-gym #31, #34: masks of blocks that do not fit the length",
+    spec=decoder("attention(score=linear)", "attention(pattern=window(3))", "attention", length=None),
+    finds=DEFINED,
+)
+def drifting(bed: Bed) -> None:
+    def cover(self: Any, *where: Any) -> Any:
+        return tuple(attrs.evolve(run, k_step=run.k_step + 1) for run in real(self, *where))
+
+    real = bed.options_of("pattern", "window").cover
+    bed.pattern("window", cover=cover)
+
+
+@fault(
     "values that are not permuted with keys",
     seen="sorted keys beside values in the order of time; no thread known",
     spec=encoder(

@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from xcompose.attention.attend import attend, choose
 from xcompose.attention.kernel import KernelSums
 from xcompose.attention.layer import SoftmaxReads
+from xcompose.attention.pattern import TILE
 from xcompose.attention.reference import attend_reference
+from xcompose.attention.tiles import TRIANGLE, Layout, Plan
+from xcompose.attention.visible import visible_matrix
 from xcompose.compose.parts import Mixer
 from xcompose.diagnostics import Diagnostic
 from xcompose.verify.measure import distance
@@ -24,6 +28,8 @@ from xcompose.verify.subject import Part, Subject, alone, blame, rows
 
 CODE = "XC062"
 TOLERANCE = 1e-10
+LONG = 3 * TILE + 5
+"""Rows of the plans that are looked at without data: several tiles, the last one not full."""
 
 
 def certify(subject: Subject, seed: int = 0) -> list[Diagnostic]:
@@ -42,7 +48,46 @@ def _mixer(subject: Subject, part: Part, seed: int) -> Diagnostic | None:
                 change = distance(answer, wanted)
                 if change > TOLERANCE:
                     return _finding(subject, part, what, answer, wanted, change)
+    return _long(subject, part)
+
+
+def _long(subject: Subject, part: Part) -> Diagnostic | None:
+    """Plans for more rows than were computed: tiles hold every allowed pair once, and no other, without any data."""
+    n = min(subject.far, LONG)
+    if n <= subject.n or part.cross:
+        return None
+    for inner in _own(part.module):
+        for pattern in inner.limits if isinstance(inner, SoftmaxReads) else ():
+            now = pattern.present()
+            if now.learned or now.per_head or now.empty or now.otherwise != "nothing":
+                continue
+            layout = Layout(now, range(n), range(n), None, None, inner.causal, None if inner.causal else n)
+            wrong = _times(layout.plan(), n) - visible_matrix(now, n, inner.causal)[0]
+            if wrong.any():
+                return _planned(subject, part, wrong)
     return None
+
+
+def _times(plan: Plan, n: int) -> np.ndarray:
+    """(n n) how often the tiles of a plan hold each pair."""
+    found = np.zeros((n, n), dtype=np.int64)
+    for tile in plan.tiles:
+        shape = (len(tile.rows), len(tile.cols))
+        mask = plan.masks[tile.kind] if tile.kind >= 0 else np.ones(shape, dtype=bool)
+        mask = np.tril(mask) if tile.kind == TRIANGLE else mask
+        found[np.ix_(np.asarray(tile.rows), np.asarray(tile.cols))] += mask
+    return found
+
+
+def _planned(subject: Subject, part: Part, wrong: np.ndarray) -> Diagnostic:
+    i, j = (int(index) for index in np.argwhere(wrong)[0])
+    how = "not at all" if wrong[i, j] < 0 else "too often"
+    return subject.finding(
+        CODE, f"{part.place.title} does not compute what its patterns and score define", part.place,
+        f"the plan for {len(wrong)} rows reads row {j} for query {i} {how}",
+        measured=f"{int((wrong != 0).sum())} of {wrong.size} pairs are not there once where the predicate allows them",
+        hint=f"in the patterns of '{part.place.name}', look at the steps between tiles of `cover`, and at `steady`",
+    )  # fmt: skip
 
 
 def _own(mixer: nn.Module) -> list[SoftmaxReads | KernelSums]:
