@@ -35,7 +35,7 @@ def digest(*parts: str | bytes) -> str:
     """Of parts in their order, for the names of what is kept: 32 hexadecimal digits."""
     seen = hashlib.sha256()
     for part in parts:
-        raw = part.encode(errors="surrogateescape") if isinstance(part, str) else part
+        raw = part.encode(errors="surrogatepass") if isinstance(part, str) else part
         seen.update(len(raw).to_bytes(8, "big") + raw)
     return seen.hexdigest()[:32]
 

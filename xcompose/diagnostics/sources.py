@@ -17,6 +17,7 @@ class Sources:
     def __init__(self, kept: int = KEPT):
         self._kept = kept
         self._texts: OrderedDict[str, str] = OrderedDict()
+        self._split: tuple[str, list[str]] = ("", [])
         self._size = 0
 
     def register(self, file: str, text: str) -> None:
@@ -33,9 +34,12 @@ class Sources:
 
     def line(self, file: str, number: int) -> str | None:
         """Line `number`, counted from 1, or None when the text is not known or shorter."""
-        if file not in self._texts:
+        text = self._texts.get(file)
+        if text is None:
             return None
-        lines = self._texts[file].split("\n")
+        if self._split[0] is not text:
+            self._split = (text, text.split("\n"))
+        lines = self._split[1]
         return lines[number - 1] if 0 < number <= len(lines) else None
 
 
