@@ -8,10 +8,20 @@ from types import SimpleNamespace
 import pytest
 
 from xcompose import registry
+from xcompose.verify.results import Report
 
 from ..spec.test_migrate import NEW, OLD
 from ..spec.test_renames import TODAY
 from .calling import call
+
+SHORT = """\
+xcompose: 1
+model:
+  type: decoder
+  dim: 256
+  layers: 1
+  mixer: {memory: "mean", pattern: window(extent=3)}
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +107,18 @@ def test_nothing_to_migrate():
     assert called.said == (
         "error: no spec was found: nothing ends in .xc.yaml there\n  = fix: xcompose migrate FILE.xc.yaml"
     )
+
+
+def test_a_check_fixes_what_it_knows_exactly(monkeypatch):
+    monkeypatch.setattr("xcompose.cli.check.check", lambda *_: Report((), 0.0))
+    Path("short.xc.yaml").write_text(SHORT)
+    Path("broken.xc.yaml").write_text("xcompose: 1\nmodel: {type: decoder, n_heads: 8, layers: 1}\n")
+    called = call("xcompose check short.xc.yaml broken.xc.yaml old.xc.yaml@wide --fix --stage schema --no-cache")
+
+    assert called.err.startswith(
+        "fixed short.xc.yaml:6:20   mean → acme/mean\nfixed short.xc.yaml:6:43   extent → size\n"
+        "fixed old.xc.yaml:6:3   n_heads → heads\n"
+    )
+    assert Path("short.xc.yaml").read_text() == SHORT.replace("mean", "acme/mean").replace("extent", "size")
+    assert Path("old.xc.yaml").read_text() == NEW
+    assert "n_heads" in Path("broken.xc.yaml").read_text()

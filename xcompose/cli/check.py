@@ -15,6 +15,7 @@ import typer
 
 from xcompose.cli.common import Sets, errors, usage_error
 from xcompose.cli.formats import FORMATS, outputs, write
+from xcompose.cli.mend import mend
 from xcompose.cli.workers import Job, Task, check_at_once, check_in_turn, reasonable
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def run(
     cache: Annotated[
         bool, typer.Option(help="show what was found before where nothing has changed; --no-cache: check everything")
     ] = True,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="first write what findings say exactly: names in full, new names")
+    ] = False,
     strict_plugins: Annotated[bool, typer.Option(help="a plugin that is not in use is an error")] = False,
 ) -> None:
     """Prove that specs keep their promises: read, composed, counted, and measured on small sizes.
@@ -72,6 +76,8 @@ def run(
         raise usage_error(f"there is no stage '{stage}'", " | ".join(STAGES))
     references = _references(paths or [])
     stages = (*STAGES[: STAGES.index(stage) + 1], *(["compile"] if compile_ else []))
+    if fix:
+        mend(references)
     sets = tuple(set_ or ())
     broken = _broken(strict_plugins)
     known = circumstances(sets, stages, seed, suggest, broken) if cache else ""

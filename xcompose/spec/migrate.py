@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import attrs
@@ -49,12 +49,13 @@ class Migration:
         return self.after.encode()
 
 
-def migrate(file: str, catalogue: Catalogue) -> Migration:
+def migrate(file: str, catalogue: Catalogue, codes: Collection[str] = (RENAMED,)) -> Migration:
     """The text of a spec file with today's names, which means the same; nothing is written.
 
     Args:
         file: its name.
         catalogue: the components there are.
+        codes: of the findings whose edits are made.
 
     Raises:
         SpecError: it does not load, or would not mean the same afterwards.
@@ -63,9 +64,9 @@ def migrate(file: str, catalogue: Catalogue) -> Migration:
     yaml.parse(raw, file)
     before = raw.decode()
     stepped, changes = _stepped(before, file)
-    found = _Read(file, stepped, catalogue)
+    found = _Read(file, stepped, catalogue, codes)
     after, renamed = apply(stepped, (edit for edit in found.edits if edit.span.file == file))
-    again = _Read(file, after, catalogue)
+    again = _Read(file, after, catalogue, codes)
     different = [name for name, spec in found.specs.items() if _meaning(again.specs.get(name)) != _meaning(spec)]
     if different or again.edits_of(file):
         raise SpecError(_another(file, different))
@@ -99,7 +100,7 @@ class _Read:
         SpecError: one of them has errors.
     """
 
-    def __init__(self, file: str, text: str, catalogue: Catalogue):
+    def __init__(self, file: str, text: str, catalogue: Catalogue, codes: Collection[str]):
         self.specs: dict[str, Spec | None] = {}
         self.edits: list[Edit] = []
         place = Path(file).resolve()
@@ -110,7 +111,7 @@ class _Read:
             if spec is None:
                 raise SpecError(found)
             self.specs[variant] = spec
-            self.edits += [edit for diagnostic in found if diagnostic.code == RENAMED for edit in diagnostic.edits]
+            self.edits += [edit for diagnostic in found if diagnostic.code in codes for edit in diagnostic.edits]
 
     def edits_of(self, file: str) -> list[Edit]:
         return [edit for edit in self.edits if edit.span.file == file]
