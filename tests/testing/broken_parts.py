@@ -184,6 +184,17 @@ class TurnsByRow(Position):
         return t * (1 + torch.arange(t.shape[1], device=t.device, dtype=t.dtype)[:, None, None])
 
 
+class ShortTable(Position):
+    """A table with a row for each of forty places, and no word about the limit."""
+
+    def __init__(self, options: Plain, context: Context):
+        super().__init__()
+        self.rows = nn.Embedding(40, context.dim)
+
+    def embed(self, x: Tensor, axis: Axis) -> Tensor:
+        return x + self.rows(axis.positions(x.device))
+
+
 class RunningMean(Mixer):
     """The mean of all rows so far, with at most one fault."""
 
@@ -292,6 +303,7 @@ COMPONENTS = [
     made("memory", "wide-means", WideMeans), made("memory", "more-spans", MoreSpans),
     made("recurrence", "attached", Attached), made("recurrence", "keeps-more", KeepsMore),
     made("position", "by-row", ByRow), made("position", "turns-by-row", TurnsByRow),
+    made("position", "short-table", ShortTable),
     made("mixer", "sees-all", SeesAll), made("mixer", "counts-padding", CountsPadding),
     made("ffn", "mixes-rows", MixesRows), made("ffn", "dead-weight", DeadWeight),
     made("norm", "over-time", OverTime), made("norm", "cuts", Cuts),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from xcompose import testing
+from xcompose.api import Component, Context, TrainingAddon
 from xcompose.testing import registry_with
 from xcompose.testing.contract import Contract
 
@@ -28,6 +29,7 @@ FAULTS = (
     ("Recurrence", "keeps-more", "decoding_equals_parallel", "keeps more than it says"),
     ("Position", "by-row", "rows_of_a_cache_are_those_of_the_whole", "look at `axis.at`"),
     ("Position", "turns-by-row", "it_turns_by_the_place_alone", "`turn` does not go by the places"),
+    ("Position", "short-table", "any_length_is_answered_or_refused", "67 tokens: IndexError: index out of range"),
     ("Mixer", "sees-all", "it_sees_no_future", "mixer 'sees-all' sees the future"),
     ("Mixer", "counts-padding", "padding_changes_nothing", "padding changes what layer 0: mixer 'counts-padding'"),
     ("Ffn", "mixes-rows", "each_row_is_answered_by_itself", "what it makes of a row depends on other rows"),
@@ -92,6 +94,28 @@ def test_a_planted_fault_is_found(kind, name, test, said, request, registry, tmp
     assert "error[XC0" in text
     assert f"{kind}Contract.xc.yaml:" in text
     assert "= again: pytest -k " in text
+
+
+class Listens(TrainingAddon):
+    """It adds a half of its own to the loss."""
+
+    def __init__(self, options: broken_parts.Plain, context: Context):
+        super().__init__()
+
+    def begin(self, lesson):
+        assert lesson.task.metric
+
+    def loss(self, batch, compute):
+        loss, metrics = compute()
+        return loss + 0.5, metrics
+
+
+def test_an_addon_of_training_that_keeps_its_contract_passes(request, tmp_path):
+    made = Component(kind="addon", name="listens", options=broken_parts.Plain, build=Listens, facts={"stage": "train"})
+    known = registry_with(components=[made])
+
+    for test in ("its_loss_is_a_number_to_learn_from", "a_spec_with_it_composes", "frozen_it_means_the_same"):
+        assert refusal(testing.AddonContract, "listens", test, request, known, tmp_path) == ""
 
 
 def test_each_kind_has_two_of_them():

@@ -24,7 +24,7 @@ from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.diagnostics.render import text
 from xcompose.schema import OptionSchema
 from xcompose.testing.collect import seed_of
-from xcompose.testing.stand import BESIDE, Around, Stand, name_of
+from xcompose.testing.stand import Around, Stand, name_of
 
 if TYPE_CHECKING:
     from xcompose.registry import Component, Registry
@@ -34,6 +34,8 @@ SECTIONS = ("Maths", "Shapes", "Cost", "Limits", "Paper")
 KEPT: dict[tuple[Any, ...], Stand] = {}
 """Stands that were built, the newest ones: all tests of an expression use the same."""
 MOST_KEPT = 100
+ANY_LENGTH = (1, 2, 67, 150)
+"""Lengths of sequences that are tried."""
 
 
 def card_fault(card: str) -> str:
@@ -121,7 +123,7 @@ class Contract:
         for type_ in tried[:1] if self.spec else tried:
             stand = self._stand(expression, type_)
             try:
-                _ = stand.made() if stand.kind in BESIDE else stand.planned
+                stand.compose()
             except SpecError as error:
                 refused += error.diagnostics
                 if self.types:
@@ -292,6 +294,20 @@ class BuiltContract(Contract):
             if not torch.equal(one, two):
                 hint = "something outside of parameters and buffers, such as a function that holds on to the module"
                 self.breaks(stand, "a deep copy of its model answers differently", hint=hint)
+
+    def test_any_length_is_answered_or_refused(self, expression: str) -> None:
+        for stand in self.stands(expression):
+            for n in ANY_LENGTH:
+                try:
+                    planned, real = stand.takes(n), stand.answers(n)
+                except Exception as error:  # a plugin may raise anything
+                    measured = f"{n} tokens: {type(error).__name__}: {error}".partition("\n")[0]
+                    hint = "a part that has a limit raises TooLong(message, limit)"
+                    self.breaks(stand, "a sequence is neither answered nor refused", measured, hint)
+                if planned != real:
+                    words = {True: "takes", False: "refuses"}
+                    measured = f"{n} tokens: planned it {words[planned]} them, for real it {words[real]} them"
+                    self.breaks(stand, "on the meta device other lengths are refused than for real", measured)
 
     def test_it_sees_no_future(self, expression: str) -> None:
         self.certified(expression, "causal")

@@ -24,17 +24,19 @@ class PositionContract(MixingContract):
 
     kind = "position"
 
-    def positions(self, expression: str) -> Iterator[tuple[Stand, Made]]:
-        """The position of each stand, in double precision, its weights drawn anew."""
+    def positions(self, expression: str, *, inside: bool = False) -> Iterator[tuple[Stand, Made]]:
+        """The position of each stand, in double precision, its weights drawn anew: that of the model, or the one inside
+        attention where it acts there."""
         import torch
 
         for stand in self.stands(expression):
-            for made in stand.made()[:1]:
-                generator = torch.Generator().manual_seed(self.seed)
-                with torch.no_grad():
-                    for parameter in made.part.double().parameters():
-                        parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-                yield stand, made
+            every = stand.made()
+            made = next((one for one in every if one.context.head_dim), every[0]) if inside else every[0]
+            generator = torch.Generator().manual_seed(self.seed)
+            with torch.no_grad():
+                for parameter in made.part.double().parameters():
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+            yield stand, made
 
     def test_rows_of_a_cache_are_those_of_the_whole(self, expression: str) -> None:
         import torch
@@ -69,7 +71,7 @@ class PositionContract(MixingContract):
 
         from xcompose.verify.measure import distance
 
-        turning = [(stand, made) for stand, made in self.positions(expression) if made.part.turns]
+        turning = [(stand, made) for stand, made in self.positions(expression, inside=True) if made.part.turns]
         if not turning:
             pytest.skip("it turns nothing")
         for stand, made in turning:
@@ -99,7 +101,7 @@ class PositionContract(MixingContract):
         from xcompose.attention.pattern import Point
 
         found = False
-        for stand, made in self.positions(expression):
+        for stand, made in self.positions(expression, inside=True):
             heads = stand.spec.model.options["heads"]  # type: ignore[union-attr]
             for term in made.part.terms(heads, made.context.head_dim or made.context.dim // heads):
                 if not term.by_distance:

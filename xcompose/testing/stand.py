@@ -26,10 +26,10 @@ INSIDE = {
     "memory": "attention(pattern=window(4), memory=THIS)",
 }
 """Kinds that work inside a mixer, and how they are written there."""
-OF_A_LAYER = ("mixer", "ffn", "norm", "residual", "position", "recurrence")
+OF_A_LAYER = ("mixer", "ffn", "norm", "residual", "recurrence")
 BESIDE = ("task", "optimizer", "schedule", "strategy")
 """Kinds that no model is made of: they are built for one."""
-OF_THE_MODEL = ("embedding", "output", "init")
+OF_THE_MODEL = ("embedding", "output", "init", "position")
 TRAIN = {"budget": "4 steps", "batch": 2, "length": 16}
 
 
@@ -190,6 +190,19 @@ class Stand:
         used = self.seed if seed is None else seed
         return build_model(self.spec, seed=used, registry=registry or self.registry, device="cpu")
 
+    def compose(self) -> None:
+        """Put everything together that the spec names.
+
+        Raises:
+            SpecError: parts that refuse each other.
+        """
+        from xcompose.compose.objectives import part_builder
+
+        build = part_builder(self.planned, self.registry, self.name)
+        for node in (self.spec.task, *([self.node] if self.kind in BESIDE else ())):
+            if node is not None:
+                build(node)
+
     def takes(self, n: int) -> bool:
         """Whether the model takes sequences of n."""
         from xcompose.verify.facts import Facts
@@ -197,6 +210,18 @@ class Stand:
         if n not in self._taken:
             self._taken[n] = Facts(self.planned).takes(n)
         return self._taken[n]
+
+    def answers(self, n: int) -> bool:
+        """Whether the model, built for real, answers sequences of n; False where it refuses them."""
+        import torch
+
+        model = self.subject.model(torch.float32)
+        try:
+            with torch.no_grad():
+                self.subject.call(model, self.subject.tokens(1, self.seed, n))
+        except ValueError:
+            return False
+        return True
 
     def lengths(self, among: Sequence[int]) -> list[int]:
         """Those lengths that the model takes; at least the one that certificates measure with."""
