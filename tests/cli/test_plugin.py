@@ -238,7 +238,7 @@ class TestDoctor:
         del sys.modules["acme_a"]
         installed(Distribution("acme-a", near("farther")))
 
-        assert wrong() == [("XC056", "its code has changed since it was last looked at; it is known anew now")]
+        assert wrong() == [("XC056", "what was known of it is out of date; it is known anew now")]
         assert wrong() == []
 
     def test_what_the_environment_leaves_out_is_not_imported(self, installed, monkeypatch):

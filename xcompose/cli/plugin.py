@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example:  xcompose plugin doctor"
 
+COLOURS = {"fine": "green", "in use": "green", "needs a look": "yellow", "broken": "red", "not loaded": "red"}
+
 app = typer.Typer(
     name="plugin",
     help="Plugins: list those that are installed, find what is wrong with them, follow what they are asked.",
@@ -163,10 +165,13 @@ def _count(components: int) -> str:
 
 
 def _print_table(rows: list[tuple[str, ...]], below: list[list[str]]) -> None:
-    """Rows in columns, each with lines of its own below it."""
+    """Rows in columns, each with lines of its own below it; words in the last column that say a state are coloured."""
+    from rich.text import Text
+
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row, lines in zip(rows, below, strict=True):
-        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        console.print(" " + text.rstrip(), markup=False)
+        *cells, last = row
+        text = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
+        console.print(Text.assemble(f" {text}  ", (last, COLOURS.get(last, ""))), highlight=False)
         for line in lines:
-            console.print(f"   {line}", markup=False)
+            console.print(Text(f"   {line}", style="" if line.startswith("XC") else "dim"))

@@ -119,7 +119,7 @@ def _look(found: Found, loader: Loader) -> tuple[Loaded, list[Diagnostic]]:
         changed = differing(before.schemas, plugin.schemas)
         said.append(doubt(f"it does not offer what it offered before, with the same code: {changed}", code="XC057"))
     if stale:
-        said.append(doubt("its code has changed since it was last looked at; it is known anew now", severity="hint"))
+        said.append(doubt("what was known of it is out of date; it is known anew now", severity="hint"))
     if not kept.keep(plugin):
         said.append(doubt("an option's default is no plain data, so that every command has to import the plugin"))
     return loaded, said
