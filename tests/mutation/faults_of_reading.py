@@ -212,6 +212,20 @@ def dropped_stream(bed: Bed) -> None:
 
 
 @fault(
+    "a residual that drops what a sub-layer answers",
+    seen="a branch that is computed and not added; no thread known",
+    spec=decoder("attention(pattern=window(3))", "{mixer: attention, residual: parallel}", "attention(score=linear)"),
+    finds=("XC064", "model.layers.1.residual", "layer 1: residual 'parallel' drops what 'ffn' answers"),
+)
+def dropped_branch(bed: Bed) -> None:
+    def first_only(self: Any, carry: Tensor, branches: Any) -> Any:
+        x, beside = branches[0](self.norm(carry))
+        return carry + x, [beside, *(branch(self.norm(carry))[1] for branch in branches[1:])]
+
+    bed.replace(bed.class_of("residual", "parallel"), "forward", first_only)
+
+
+@fault(
     "a parameter that is built and not used",
     seen="a class of huggingface/transformers #13912: what is accepted and ignored",
     spec=decoder("attention(pattern=window(3))", "{mixer: attention, ffn: gated(2x)}", "attention(score=linear)"),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xcompose.attention import kernel, layer
 from xcompose.attention.reads import Axis
+from xcompose.compose import model
 
 LAYER = "model.layers.1.mixer"
 PADDING = ("XC073", LAYER, "padding changes what layer 1: mixer 'attention' gives")
@@ -148,3 +149,16 @@ def beyond_source(bed: Bed) -> None:
         return real(self, k, v, view, replace(axis, valid=None))
 
     real = bed.replace(layer.SoftmaxReads, "remember", remember)
+
+
+@fault(
+    "padding that is taken to stand on the right",
+    seen="lucidrains/x-transformers #187: cache and left padding",
+    spec=SOFTMAX,
+    finds=("XC073", "model", "padding changes the model's outputs"),
+)
+def right_padding(bed: Bed) -> None:
+    def gather(tokens: Tensor, mask: Tensor) -> Any:
+        return real(tokens, mask.sort(dim=1, descending=True).values)
+
+    real = bed.replace(model, "gather", gather)

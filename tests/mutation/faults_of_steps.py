@@ -103,6 +103,25 @@ def shared_state(bed: Bed) -> None:
 
 
 @fault(
+    "a state that a beam cannot reorder",
+    seen="a class of lucidrains/x-transformers #187: caches whose first axis is not the batch",
+    spec=decoder("attention(pattern=window(3))", "attention(score=linear)", "attention"),
+    finds=("XC065", LAYER, "layer 1: mixer 'attention' keeps a state that cannot be reordered"),
+)
+def not_batch_first(bed: Bed) -> None:
+    def turned(state: Any) -> Any:
+        return {**state, "z": state["z"].transpose(0, 1).contiguous()}
+
+    def extend(self: Any, q: Tensor, k: Tensor, v: Tensor, view: Any, axis: Any, state: Any, asking: Any = None) -> Any:
+        answer = real(self, q, k, v, view, axis, turned(state), asking)
+        return answer._replace(state=turned(answer.state))
+
+    begin = kernel.KernelSums.start
+    real = bed.replace(kernel.KernelSums, "extend", extend)
+    bed.replace(kernel.KernelSums, "start", lambda self, batch, like: turned(begin(self, batch, like)))
+
+
+@fault(
     "a cache that drops nothing",
     seen="a class of huggingface/transformers PR #48510: one layout of caches for windows and full attention",
     spec=decoder("attention(score=linear)", "attention(pattern=window(3))", "attention(score=linear)"),
