@@ -17,7 +17,7 @@ class Sources:
     def __init__(self, kept: int = KEPT):
         self._kept = kept
         self._texts: OrderedDict[str, str] = OrderedDict()
-        self._split: tuple[str, list[str]] = ("", [])
+        self._split: tuple[str, list[str]] = ("", [""])
         self._size = 0
 
     def register(self, file: str, text: str) -> None:

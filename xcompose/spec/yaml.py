@@ -149,7 +149,7 @@ def parse_override(text: str, number: int) -> tree.Entry:
         fixes = ["write PATH=VALUE, for example model.dim=256"]
         if equals and name:
             fixes.append(f"to drop what is set there: {name}=null")
-        span = Span(file, 1, 1, 1, len(text) + 1)
+        span = Span(file, 1, 1, 1, max(len(text), 1) + 1)
         raise SpecError(Diagnostic("XC028", f"an override needs {missing}", span, fixes=tuple(fixes), stage="parse"))
     start = len(path) - len(path.lstrip())
     key = tree.Scalar(name, Span(file, 1, start + 1, 1, start + 1 + len(name)), "override")
