@@ -13,6 +13,8 @@ BLOCKS = ("Maths", "Shapes", "Cost", "Limits", "Paper")
 WIDTH = 118
 """A line ends before this column unless its author wanted it shorter."""
 LABEL = re.compile(r"([a-z][\w-]*(?:, [a-z][\w-]*)*) {2,}(?=\S)")
+BEGINS = re.compile(rf"{LABEL.pattern}|[a-z][\w-]*(?:, [a-z][\w-]*)*: ")
+"""What begins a statement even where the line before it is full."""
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 
 
@@ -55,7 +57,7 @@ def _lines(name: str, body: str) -> tuple[Line, ...]:
     last = ""
     for line in filter(str.strip, lines):
         words = line.split()
-        if last and not LABEL.match(line.strip()) and len(last.rstrip()) + 1 + len(words[0]) > WIDTH:
+        if last and not BEGINS.match(line.strip()) and len(last.rstrip()) + 1 + len(words[0]) > WIDTH:
             found[-1] = attrs.evolve(found[-1], text=f"{found[-1].text} {line.strip()}")
         else:
             found.append(Line(line.strip(), _indent(line) > first))

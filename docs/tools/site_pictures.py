@@ -40,7 +40,7 @@ def _figures(said: str, model: Model, most: int) -> Iterator[str]:
     for card in cards.values():
         for number, group in enumerate(card.groups[:WIDEST]):
             several = f", {group.label}" if len(card.groups) > 1 else ""
-            title = f"{said}{several}{'' if group.exact else ', at most'}"
+            title = f"{said}{several}{'' if group.exact else ': at most, contents decide'}"
             yield _figure(np.asarray(group.matrix, dtype=bool), title, number, card.causal, group.exact)
 
 
