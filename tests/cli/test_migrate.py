@@ -122,3 +122,11 @@ def test_a_check_fixes_what_it_knows_exactly(monkeypatch):
     assert Path("short.xc.yaml").read_text() == SHORT.replace("mean", "acme/mean").replace("extent", "size")
     assert Path("old.xc.yaml").read_text() == NEW
     assert "n_heads" in Path("broken.xc.yaml").read_text()
+
+
+def test_a_check_says_what_could_be_fixed():
+    Path("short.xc.yaml").write_text(SHORT)
+    called = call("xcompose check short.xc.yaml --stage schema --no-cache")
+
+    assert called.code == 0
+    assert called.out.splitlines()[-1] == "2 of the findings can be mended by machine: xcompose check --fix"

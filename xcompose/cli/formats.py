@@ -119,7 +119,11 @@ def _show(report: Report) -> None:
 
 
 def _last_line(report: Report) -> str:
-    return f"{report.summary()}   {report.seconds:.1f} s"
+    line = f"{report.summary()}   {report.seconds:.1f} s"
+    exact = len({finding.edits for finding in report.findings if finding.edits})
+    if not exact:
+        return line
+    return f"{line}\n{exact} of the findings can be mended by machine: xcompose check --fix"
 
 
 def _suggestions(report: Report) -> list[str]:
