@@ -10,7 +10,7 @@ SAID = """\
 wrote acme-mean/
   pyproject.toml                 entry point `acme_mean` in group xcompose.v1, xcompose>=0.1,<0.2, namespace acme
   acme_mean/__init__.py
-  acme_mean/mean.py              the mechanism: card, options, how a block becomes a slot, registration: LINES lines, runs as it is
+  acme_mean/mean.py              the mechanism: card, options, how a block becomes a slot: LINES lines, runs as it is
   acme_mean/specs/mean.xc.yaml   a model that uses `acme/mean`, with @tiny
   tests/test_mean.py             the contract of every memory (inherited), and one oracle to write
   .github/workflows/check.yml    oldest and newest xcompose: pytest, check, doctor
@@ -76,6 +76,24 @@ def test_what_cannot_be_is_refused_with_the_mend(here, command, said):
 
     assert called.code == 2
     assert called.said == said or (said.endswith("...") and called.said.startswith(said[:-3]))
+    assert below(here) == []
+
+
+def test_a_name_that_another_distribution_offers_is_refused(here, monkeypatch):
+    from xcompose import registry
+    from xcompose.registry import Registry
+    from xcompose.schema import ComponentSchema
+    from xcompose.spec.catalogue import Catalogue
+
+    offered = ComponentSchema("memory", "mean", "acme", distribution="acme-stats")
+    known = Registry.of(())
+    known.__dict__["catalogue"] = Catalogue([offered])
+    monkeypatch.setattr(registry, "load", lambda: known)
+
+    called = call("xcompose plugin new acme-mean --kind memory")
+
+    assert called.code == 2
+    assert called.said == "error: acme-stats offers the memory 'acme/mean' already\n  = fix: another name"
     assert below(here) == []
 
 

@@ -32,6 +32,7 @@ def run(
         refuse_taken(names)
     except NameProblem as problem:
         raise usage_error(problem.message, problem.fix) from problem
+    _refuse_offered(kind, names.full)
     folder = output / name
     files = files_of(names, kind)
     try:
@@ -48,6 +49,15 @@ def _refuse_kind(kind: str) -> None:
     if kind not in KINDS:
         near = nearest(kind, KINDS, 1)
         raise usage_error(f"there is no kind '{kind}'", f"did you mean '{near[0]}'?" if near else ", ".join(KINDS))
+
+
+def _refuse_offered(kind: str, full: str) -> None:
+    """Two distributions that offer one name are both left out, so nobody should begin like that."""
+    from xcompose import registry
+
+    there = registry.load().catalogue.get(kind, full)
+    if there is not None:
+        raise usage_error(f"{there.distribution} offers the {kind} '{full}' already", "another name")
 
 
 def _report(folder: Path, files: tuple[File, ...]) -> None:

@@ -51,7 +51,7 @@ def files_of(names: Names, kind: str) -> tuple[File, ...]:
         File(
             f"{names.package}/{names.module}.py",
             mechanism.text,
-            f"the mechanism: card, {owed.pieces}, registration: {lines} lines, runs as it is",
+            f"the mechanism: card, {owed.pieces}: {lines} lines, runs as it is",
         ),
         File(
             f"{names.package}/specs/{names.component}.xc.yaml",
