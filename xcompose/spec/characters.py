@@ -9,7 +9,7 @@ UNSEEN = frozenset(map(chr, (0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF)))
 
 def first_forbidden(text: str) -> int | None:
     """Where the first of them is; None where there is none."""
-    if text.isprintable():
+    if text.replace("\n", "").replace("\t", "").isprintable():  # most texts, at the speed of C
         return None
     return next((at for at, c in enumerate(text) if not (c.isprintable() or c in "\n\t") and _forbidden(c)), None)
 
