@@ -440,6 +440,12 @@ _TABLE = (
         "is different now: the text was edited, a component has an option that was not there, or comes from elsewhere, "
         "or the tensors of the model have other names or shapes. Freeze it again from its source, or install what it "
         "was frozen with.",
+        bad=(
+            "xcompose: 1\n"
+            "model: {type: decoder, dim: 256, layers: 4}\n"
+            "frozen: {language: 1, plugins: {}, meaning: 7a0c52}\n"
+        ),
+        mend=("xcompose: 1\nmodel: {type: decoder, dim: 256, layers: 4}\n"),
     ),
     # plugins
     Code(
