@@ -153,6 +153,13 @@ class TestShortNames:
         assert finding.fixes == ("write 'acme/far'",)
         assert [edit.text for edit in finding.edits] == ["acme/far"]
 
+    def test_one_of_a_plugin_that_is_not_in_use_leads_to_the_plugins(self, installed):
+        installed(Distribution("acme-a", "raise RuntimeError('no luck')"))
+
+        _, [finding] = self.found("quux")
+
+        assert finding.label == "none of the plugins in use has it, and there are others: xcompose plugin list"
+
     def test_an_ambiguous_one_lists_both(self, installed):
         installed(Distribution("acme-a", near("far")), Distribution("beta-b", near("far")))
 
@@ -180,6 +187,8 @@ class TestShortNames:
 
         installed(Distribution("acme-c", near("far")))
 
-        _, [finding] = self.found("acme/far")
-        assert finding.label == "two plugins offer the pattern 'acme/far': acme-a and acme-c"
+        for name in ("acme/far", "far"):
+            _, [finding] = self.found(name)
+            assert finding.message == f"no pattern is called '{name}'"
+            assert finding.label == "two plugins offer the pattern 'acme/far': acme-a and acme-c"
         assert registry.third_party().catalogue.names("pattern") == ("acme/near-by",)

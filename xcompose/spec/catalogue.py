@@ -129,7 +129,8 @@ class Catalogue:
             return Missing(f"{kind} '{bare}' has no version {name.partition('@')[2]}", f"there is {versions}")
         for absence in self.absent:
             namespace = absence.namespace and bare.startswith(absence.namespace + "/")
-            if namespace or (kind, bare) in absence.names:
+            short = {(of, full.partition("/")[2]) for of, full in absence.names}
+            if namespace or (kind, bare) in absence.names | short:
                 return Missing(message, absence.reason, (absence.fix,) if absence.fix else ())
         also = [n for n, s in self._by_kind[kind].items() if bare in s.also]
         if also:
@@ -140,8 +141,13 @@ class Catalogue:
             return Missing(message, f"'{bare}' is {kinds}, not {article(kind)}", self._near(kind, bare))
         near = self._near(kind, bare)
         if near or not name.count("/"):
-            return Missing(message, "" if near else f"none of the installed plugins has it: xcompose list {kind}", near)
+            return Missing(message, "" if near else self._nobody(kind), near)
         return Missing(message, f"no plugin with the namespace '{name.partition('/')[0]}' is installed")
+
+    def _nobody(self, kind: str) -> str:
+        if any(absence.namespace for absence in self.absent):
+            return "none of the plugins in use has it, and there are others: xcompose plugin list"
+        return f"none of the installed plugins has it: xcompose list {kind}"
 
     def _near(self, kind: str, name: str) -> tuple[str, ...]:
         spelled = {n: n for n in self._by_kind[kind]}
