@@ -10,13 +10,13 @@ import pytest
 from xcompose.api import Count, Part, Real, option, options
 from xcompose.diagnostics import SpecError
 from xcompose.diagnostics.render import text as rendered
-from xcompose.schema import ComponentSchema, option_schemas
-from xcompose.spec import Catalogue, check_text, load_text
+from xcompose.schema import ComponentSchema, option_schemas, type_of
+from xcompose.spec import Catalogue, check_text, load_text, settings
 from xcompose.spec.drift import rebuilt
 from xcompose.spec.freeze import freeze
 from xcompose.spec.frozen import meaning, record, signature, signed, structure, unsigned
 
-from .catalogue import CATALOGUE
+from .catalogue import CATALOGUE, Decoder
 from .test_renames import renamed
 
 TEXT = """\
@@ -308,3 +308,34 @@ def test_what_a_model_holds_is_compared():
         "the model's tensors have other names or shapes than when the spec was frozen"
     ]
     assert rebuilt(load_text(TEXT, "s", catalogue=CATALOGUE), then) == []
+
+
+def test_a_setting_of_training_that_came(monkeypatch):
+    text = frozen()
+
+    @options
+    class Training(settings.TrainOptions):
+        """How to train, and one thing more."""
+
+        warm: Count = option(4)
+        """A new setting."""
+
+    monkeypatch.setitem(settings.SECTIONS, "train", type_of(Training))
+    lines = said(text, CATALOGUE).splitlines()
+
+    assert lines[0] == "error[XC044]: 'warm' of 'train' is 4, and was not set when the spec was frozen"
+    assert len([line for line in lines if line.startswith("error")]) == 1
+
+
+def test_a_key_of_layers_that_came():
+    @options
+    class Gated(Decoder):
+        """A decoder whose layers have one thing more."""
+
+        gate: Part.norm = option("layer", layer=True)
+        """A new part of every layer."""
+
+    lines = said(frozen(), changed("model", "decoder", options=option_schemas(Gated))).splitlines()
+
+    assert lines[0] == "error[XC044]: 'gate' of the model 'decoder' is layer, and was not set when the spec was frozen"
+    assert len([line for line in lines if line.startswith("error")]) == 1

@@ -98,7 +98,8 @@ class _Drift:
         for one in later.values():
             places.setdefault(one.span, []).append(one)
         found = [*self._moved(), *(self._came(*together) for together in places.values())]
-        if meaning(self.spec, self.catalogue, frozenset(later)) != self.record["meaning"]:
+        of_layers = {("", "", one.option) for one in later.values() if one.node and one.node.kind == "model"}
+        if meaning(self.spec, self.catalogue, frozenset(later) | of_layers) != self.record["meaning"]:
             found.append(self._edited())
         return found
 

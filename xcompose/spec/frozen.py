@@ -83,7 +83,7 @@ def meaning(spec: Spec, catalogue: Catalogue, without: frozenset[tuple[str, ...]
     Args:
         spec: what was read.
         catalogue: the components there are.
-        without: (kind, component, option) of values to leave out.
+        without: (kind, component, option) of values to leave out; two empty texts for keys of layers and of training.
     """
     reader = _Meaning(catalogue, without)
     return _digest([reader.of(getattr(spec, name)) for name in ("model", "addons", "task", "train")])[: 2 * SHORT]
@@ -138,7 +138,7 @@ class _Meaning:
         first = {o.name: o.renamed_from[0] for o in (schema.options if schema else ()) if o.renamed_from}
         return {
             first.get(key, key): self.of(item) for key, item in options.items()
-            if not unset(item) and (kind, name, key) not in self.without and ("", "", key) not in self.without
+            if not unset(item) and (kind, name, key) not in self.without
         }  # fmt: skip
 
 
