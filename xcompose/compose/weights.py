@@ -108,14 +108,14 @@ def load_model(place: str | os.PathLike[str]) -> Model:
 
         return load_run(path)[0]
     texts = texts_of(path)
-    if "spec" not in texts:
+    if not {"spec", "name"} <= set(texts):
         fixes = ("build the model from its spec, then `load_weights(model, path)`",)
         message = f"the weights in {path} do not say which spec they belong to"
         raise SpecError(Diagnostic(code="XC042", message=message, fixes=fixes, stage="build"))
     spec = load_text(texts["spec"], texts["name"], catalogue=load_registry().catalogue, drifted="warning")
     # Scales have types of their own.
     floats = {t.dtype for name, t in _read(path).items() if t.is_floating_point() and PART not in name}
-    model = build_model(spec, dtype=functools.reduce(torch.promote_types, floats))
+    model = build_model(spec, dtype=functools.reduce(torch.promote_types, floats) if floats else None)
     load_weights(model, path)
     return model.eval()
 
