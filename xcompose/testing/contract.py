@@ -248,7 +248,7 @@ class Contract:
             again, found = check_text(frozen, f"frozen {stand.name}", catalogue=self.registry.catalogue)
             if again is None:
                 self.fails(found)
-            for part in ("model", "addons", "task"):
+            for part in ("model", "addons", "task", "train"):
                 if getattr(again, part) != getattr(stand.spec, part):
                     hint = "a default that depends on how the option is written"
                     self.breaks(stand, "with all its options written out it means something else", frozen, hint)
