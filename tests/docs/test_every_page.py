@@ -23,6 +23,8 @@ TESTS = {
     "docs/sets.md": "cli/test_points.py",
     "docs/spec-language.md": "docs/test_spec_language_page.py",
     "docs/write-a-plugin.md": "docs/test_write_a_plugin_page.py",
+    "docs/check-in-ci.md": "docs/test_check_in_ci_page.py",
+    "docs/testing.md": "docs/test_testing_page.py",
     "docs/slots.md": "docs/test_slots_page.py",
     "docs/plugins.md": "docs/test_plugins_page.py",
     "docs/addons/README.md": "docs/test_every_page.py",
@@ -61,6 +63,7 @@ def test_a_page_with_code_has_a_test(page):
     if not found & set(RUN):
         assert page not in TESTS
         return
+    assert page in TESTS, "name the test that runs its code, above"
     test = ROOT / "tests" / TESTS[page]
     text = test.read_text()
     assert page.rpartition("/")[2] in text, f"{test.name} does not name {page}"
