@@ -1,5 +1,4 @@
-"""The memory of means keeps the contract of memories and equals its formula; the shipped spec decodes as it is trained.
-"""
+"""The memory of means keeps the contract of memories and equals its formula; its spec decodes as it is trained."""
 
 from __future__ import annotations
 
