@@ -24,6 +24,7 @@ COMMANDS = {
     "why": "xcompose why mine.xc.yaml let.w",
     "freeze": "xcompose freeze mine.xc.yaml",
     "migrate": "xcompose migrate mine.xc.yaml",
+    "schema": "xcompose schema -o schema.json",
     "check": "xcompose check mine.xc.yaml --stage build --no-cache",
     "diff": "xcompose diff mine.xc.yaml mine.xc.yaml@dense --length 16",
     "build": "xcompose build mine.xc.yaml --format json",
