@@ -183,11 +183,13 @@ def _dead(reference: str, code: int | None) -> SpecReport:
 
 def _work(wire: Connection, job: Job) -> None:
     """What a process does: check the specs that it is given, until the wire is cut."""
-    import torch
-
     from xcompose.verify.kept import texts_of
+    from xcompose.verify.results import STATIC
 
-    torch.set_num_threads(1)
+    if not set(job.stages) <= set(STATIC):
+        import torch
+
+        torch.set_num_threads(1)
     while True:
         try:
             task = wire.recv()
