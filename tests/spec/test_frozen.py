@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from pathlib import Path
 
 import attrs
 import pytest
@@ -11,7 +12,7 @@ from xcompose.api import Count, Part, Real, option, options
 from xcompose.diagnostics import SpecError
 from xcompose.diagnostics.render import text as rendered
 from xcompose.schema import ComponentSchema, option_schemas, type_of
-from xcompose.spec import Catalogue, check_text, load_text, settings
+from xcompose.spec import Catalogue, check, check_text, load_text, settings
 from xcompose.spec.drift import rebuilt
 from xcompose.spec.freeze import freeze
 from xcompose.spec.frozen import meaning, record, signature, signed, structure, unsigned
@@ -339,3 +340,20 @@ def test_a_key_of_layers_that_came():
 
     assert lines[0] == "error[XC044]: 'gate' of the model 'decoder' is layer, and was not set when the spec was frozen"
     assert len([line for line in lines if line.startswith("error")]) == 1
+
+
+def test_a_spec_that_builds_on_one_is_refused_with_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("base.xc.yaml").write_text(frozen().replace("size=8", "size=9"))
+    Path("middle.xc.yaml").write_text("xcompose: 1\nextends: {model: base.xc.yaml, x-note: 3}\n")
+    Path("top.xc.yaml").write_text("xcompose: 1\nextends: middle.xc.yaml\nvariants: {v: {model.dim: 512}}\n")
+
+    for reference in ("middle.xc.yaml", "top.xc.yaml", "top.xc.yaml@v"):
+        spec, found = check(reference, (), CATALOGUE)
+        assert spec is None
+        assert [(d.message, d.span.file if d.span else "") for d in found] == [
+            ("the spec was edited since it was frozen", "base.xc.yaml")
+        ]
+
+    Path("base.xc.yaml").write_text(frozen())
+    assert check("top.xc.yaml@v", (), CATALOGUE)[1] == []

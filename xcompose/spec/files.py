@@ -238,16 +238,21 @@ def _base(
     document: Document, scalar: tree.Scalar, sections: Sequence[str], findings: Findings, chain: list[str]
 ) -> dict[str, Stack]:
     try:
-        base, variants = _open(document, scalar, findings, chain)
+        base, variants = open_base(document, scalar, findings, chain)
     except Refused:
         return {}
     gathered = _one(base, variants, findings, [*chain, _name(base)], own=False, at=scalar.span)
     return {name: stack for name, stack in gathered.sections.items() if name in sections}
 
 
-def _open(
+def open_base(
     document: Document, scalar: tree.Scalar, findings: Findings, chain: list[str]
 ) -> tuple[Document, tuple[str, ...]]:
+    """A file that `extends` names, and the variants behind its name; `chain` are the files above it.
+
+    Raises:
+        Refused: it cannot be read, or is one of those above.
+    """
     name, variants = split(scalar.text)
     folder = document.place.parent if document.place else None
     place, shown, boundary = find(name, scalar.span, folder, document, findings)

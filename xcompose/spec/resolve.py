@@ -14,6 +14,7 @@ import attrs
 from xcompose.diagnostics import Diagnostic, Severity, SpecError
 from xcompose.schema import ValueType
 from xcompose.spec import drift, expect, files, tree, yaml
+from xcompose.spec.bases import frozen_bases
 from xcompose.spec.catalogue import Catalogue
 from xcompose.spec.files import SNAKE, Document
 from xcompose.spec.findings import BROKEN, MOST, Exhausted, Findings, Refused
@@ -139,7 +140,7 @@ def check_document(
         spec = _Sections(resolver, gathered, stem, variants).spec()
     except Exhausted:
         spec = None
-    if spec is not None and spec.frozen is not None:
+    if spec is not None:
         for finding in _drift(document, spec, [*variants, *sets], catalogue, findings.failed):
             findings.add(attrs.evolve(finding, severity=drifted))
         spec = attrs.evolve(spec, frozen=None) if variants or sets else spec
@@ -150,14 +151,17 @@ def check_document(
 def _drift(
     document: Document, spec: Spec, changes: Sequence[str], catalogue: Catalogue, failed: bool
 ) -> list[Diagnostic]:
-    """What of a frozen spec is different; of one that variants or overrides change, what of the file itself is."""
-    assert spec.frozen is not None
+    """What of a frozen spec is different, or of those that it builds on.
+
+    Of one that variants or overrides change, it is what of the file itself is different.
+    """
     if failed:
-        return drift.missing(spec.frozen, catalogue, document.root)
-    if changes:
-        found = check_document(document, (), (), catalogue, "warning")[1]
-        return [diagnostic for diagnostic in found if diagnostic.code == drift.DRIFTED]
-    return drift.drift(spec, catalogue, document.root)
+        return drift.missing(spec.frozen, catalogue, document.root) if spec.frozen is not None else []
+    alone = [document] if changes and spec.frozen is not None else []
+    found = drift.drift(spec, catalogue, document.root) if not changes else []
+    for one in [*alone, *frozen_bases(document)]:
+        found += [d for d in check_document(one, (), (), catalogue, "warning")[1] if d.code == drift.DRIFTED]
+    return found
 
 
 def _order(diagnostic: Diagnostic) -> tuple[Any, ...]:
