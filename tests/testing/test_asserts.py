@@ -55,7 +55,7 @@ def test_only_what_is_under_test_and_what_ships_is_known():
 
 def test_a_class_says_what_is_under_test(pytester):
     pytester.makepyfile(
-        acme_half="""
+        acme_same="""
         '''Half.
 
         Maths    y = x / 2
@@ -85,7 +85,7 @@ def test_a_class_says_what_is_under_test(pytester):
         from xcompose.testing import FfnContract
 
         class TestHalf(FfnContract):
-            plugin = "acme_half"
+            plugin = "acme_same"
             expressions = ("acme/half",)
 
         class TestNobody(FfnContract):
