@@ -351,4 +351,4 @@ class BuiltContract(Contract):
     def test_it_is_fit_for_bfloat16(self, expression: str) -> None:
         if not self.bfloat16:
             pytest.skip("bfloat16 = False")
-        self.certified(expression, "precision")
+        self.certified(expression, "precision.certify")
