@@ -26,7 +26,7 @@ from xcompose.testing import assert_valid, registry_with
 
 ROOT = Path(__file__).parent.parent.parent
 LONG = "acmecorporation-abcdefghi-jklmnopq-rstuv"
-DRAWN = ("norm", "schedule")
+DRAWN = ("optimizer", "schedule")
 """Kinds whose tests run in the usual run; those of all kinds run in the slow one."""
 
 
