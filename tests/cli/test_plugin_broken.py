@@ -41,7 +41,7 @@ COMMANDS = {
 """Each command in a quick form."""
 REFUSED = {"search": 1, "quickstart": 2}
 """Those that have nothing to work on here, with their exit codes."""
-SAMPLE = ("new", "list", "show", "explain", "freeze", "build", "check")
+SAMPLE = ("new", "list", "build", "check")
 TIMES = re.compile(r"\d+(\.\d+)?( ?(ms|s|GiB|MiB)\b|e-?\d+)|/tmp/\S+|\d+\.\d+k?|\d+(,\d{3})+")
 
 

@@ -64,6 +64,7 @@ def test_an_object_is_not_kept():
 
 @pytest.mark.parametrize(
     "data", [None, [], 3, {}, {"stamp": 1}, {"stamp": "s"}, {"stamp": "s", "plugins": 3, "at": 0},
+             {"stamp": "s", "plugins": {"tuple": []}, "at": 0},
              {"stamp": "s", "plugins": {"tuple": [{"Plugin": {"found": None, "more": 1}}]}, "at": 0},
              {"stamp": "s", "plugins": {"eval": ["1"]}, "at": 0}],
 )  # fmt: skip

@@ -118,11 +118,11 @@ def _read(name: str, stamp: str) -> tuple[Plugin, ...] | None:
     try:
         if data["stamp"] != stamp:
             return None
-        plugins = from_data(data["plugins"])
-        if any(p.error for p in plugins) and not 0 <= time.time() - data["at"] < AGAIN:
+        plugins = from_data(data["plugins"]) or None
+        if any(p.error for p in plugins or ()) and not 0 <= time.time() - data["at"] < AGAIN:
             return None
         return plugins
-    except (TypeError, ValueError, KeyError, AttributeError):  # nothing there, or not of our making
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError):  # nothing there, or not of our making
         return None
 
 
