@@ -152,12 +152,14 @@ def run_step(name: str, folder: Path, **inputs: str) -> subprocess.CompletedProc
 
 
 def test_the_action_marks_lines(here):
-    """Names of files may look like options."""
+    """With the file of findings for code scanning; names of files may look like options."""
     (here / "--seed.xc.yaml").write_text(GOOD)
-    inputs = {"paths": "good.xc.yaml\n  bad.xc.yaml --seed.xc.yaml", "stage": "schema"}
+    inputs = {"paths": "good.xc.yaml\n  bad.xc.yaml --seed.xc.yaml", "stage": "schema", "sarif": "found.sarif"}
     step = run_step("Check specs", here, **inputs)
 
     assert (step.returncode, step.stdout) == (1, MARKED), step.stderr
+    assert '"ruleId": "XC015"' in (here / "found.sarif").read_text()
+    assert (here / "runner" / "xcompose-cache").is_dir()
 
 
 @pytest.mark.slow

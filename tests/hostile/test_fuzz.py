@@ -84,7 +84,7 @@ def read_sequence(text: str) -> Found:
         found = parse_sequence(scalar(text))
     except SpecError as error:
         return fits(error)
-    assert parse_sequence(scalar(unparse(found))) == found
+    assert unparse(parse_sequence(scalar(unparse(found)))) == unparse(found)
     return ()
 
 
@@ -93,7 +93,7 @@ def read_expression(text: str) -> Found:
         found = parse_expression(scalar(text))
     except SpecError as error:
         return fits(error)
-    assert parse_expression(scalar(unparse(found))) == found
+    assert unparse(parse_expression(scalar(unparse(found)))) == unparse(found)
     return ()
 
 

@@ -59,6 +59,21 @@ NESTING: list[Row] = [
 ]
 
 BOMBS: list[Row] = [
+    (
+        "a bomb with a broken heart",
+        f"{HEAD}let:\n"
+        + "".join(f"  a{i}: '({', '.join([f'${{a{i + 1}}}'] * 10)})'\n" for i in range(12))
+        + "  a12: '(near far)'\nmodel: {type: decoder, dim: 16, layers: '${a0}'}\n",
+    ),
+    (
+        "each in each in each of what is not there",
+        MODEL
+        + "  layers: ["
+        + "".join(f"{{each: {{w{i}: [{', '.join('1' * 200)}]}}, layers: [" for i in range(4))
+        + "{use: nothing}"
+        + "]}" * 4
+        + "]\n",
+    ),
     ("an alias bomb", "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n" + HEAD),
     ("an alias to itself", HEAD + "let: &a {b: *a}\n"),
     ("an alias of nothing", HEAD + "let: {a: *nothing}\n"),

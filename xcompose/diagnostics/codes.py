@@ -271,7 +271,7 @@ _TABLE = (
     Code(
         "XC027",
         "a spec expands too far",
-        "After expansion a spec has at most 5,000 components and 4,096 layers.",
+        "After expansion a spec has at most 5,000 components and 4,096 layers, and follows 10,000 references.",
         bad=("xcompose: 1\nmodel:\n  type: decoder\n  dim: 256\n  layers: 5000\n"),
         mend=("xcompose: 1\nmodel:\n  type: decoder\n  dim: 256\n  layers: 50\n"),
     ),

@@ -119,6 +119,7 @@ def _item(resolver: Resolver, place: Place, stack: Stack, scope: Scope) -> Any:
 
 
 def _once(resolver: Resolver, place: Place, stack: Stack, scope: Scope) -> Any:
+    resolver.count_step(stack[0].span)
     item = _understand(resolver, place, stack, scope)
     if isinstance(item, list):
         return _sequence(resolver, place, item, scope, 1)

@@ -29,6 +29,7 @@ def follow(resolver: Resolver, reference: tree.Reference, given: Given, place: P
     Raises:
         Refused: it points nowhere, in a circle, or at something that is wrong itself.
     """
+    resolver.count_step(given.span)
     looked = _Looked(resolver, given, place, reference)
     try:
         found = evaluate(reference, looked, (), place.path)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NESTING = 90
 NODES = 5_000
+STEPS = 10_000
 
 NAMED = {
     "count": "a count",
@@ -103,7 +104,7 @@ class Resolver:
         self.trace: dict[str, Stack] = {}
         self.defaults: dict[str, Any] = {}
         self.used: dict[str, list[tuple[Given, Stack]]] = {}
-        self._nodes, self._depth = 0, 0
+        self._nodes = self._steps = self._depth = 0
         self._parsed: dict[int, tuple[tree.Scalar, Any]] = {}
         self.walking: list[str] = []
         self.scope: Scope | None = None
@@ -141,6 +142,13 @@ class Resolver:
         self._nodes += 1
         if self._nodes > NODES:
             self.findings.report("XC027", f"the spec has more than {NODES:,} components after expansion", span)
+            raise Exhausted
+
+    def count_step(self, span: Span) -> None:
+        """Count a reference that is followed, or an item of layers, towards the limit: it may come to nothing."""
+        self._steps += 1
+        if self._steps > STEPS:
+            self.findings.report("XC027", f"the spec has more than {STEPS:,} references and layers to expand", span)
             raise Exhausted
 
     def unfold(self, place: Place, stack: Stack) -> Iterator[Given]:
