@@ -67,8 +67,10 @@ def print_findings(diagnostics: Iterable[Diagnostic]) -> None:
 def print_plugin_problems() -> None:
     """Say which plugins are not in use, on standard error, once; every command goes on without them."""
     from xcompose import registry
+    from xcompose.registry.problems import nuisances
 
-    problems = [problem for problem in registry.third_party().problems if problem.message not in _said]
+    found = (*registry.third_party().problems, *nuisances())
+    problems = [problem for problem in found if problem.message not in _said]
     if problems:
         print_findings(problems)
 
