@@ -47,7 +47,6 @@ REASONS = {
     **{f"XC0{n}": PLUGIN for n in range(50, 58)},
     **{f"XC0{n}": MECHANISM for n in (*range(62, 68), *range(69, 80))},
     "XC043": "It takes a component that was renamed, and none that ships was.",
-    "XC044": "It takes a [frozen spec](../spec-language.md#freezing) that was edited, or another version of a plugin.",
     "XC092": "It takes 200 mistakes.",
     "XC042": "It takes a file of weights of another model.",
     "XC084": "It takes more text than memory holds.",

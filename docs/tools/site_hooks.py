@@ -24,8 +24,6 @@ NAVIGATION: dict[str, Callable[[bool], Any]] = {
 PAGES: tuple[Callable[[bool], dict[str, str]], ...] = (
     site_components.pages, site_specs.pages, site_codes.pages, site_commands.pages,
 )  # fmt: skip
-LATER = ("check-in-ci.md", "security.md", "testing.md")
-"""Pages that the navigation names before they are written."""
 FOLDERS = {"plugins": "components/index.md", "specs": "specs/index.md", "xcompose/cli": "commands/index.md"}
 """Pages that stand for folders."""
 CODE = re.compile(
@@ -43,15 +41,10 @@ def on_config(config: MkDocsConfig) -> None:
 
 def _filled(entry: Any, sample: bool) -> Any:
     if isinstance(entry, list):
-        return [_filled(one, sample) for one in entry if not _missing(one)]
+        return [_filled(one, sample) for one in entry]
     if isinstance(entry, dict):
         return {title: _filled(to, sample) for title, to in entry.items()}
     return NAVIGATION[entry](sample) if entry in NAVIGATION else entry
-
-
-def _missing(entry: Any) -> bool:
-    places = entry.values() if isinstance(entry, dict) else [entry]
-    return any(place in LATER and not (ROOT / "docs" / place).exists() for place in places if isinstance(place, str))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -45,7 +45,7 @@ def test_every_example_earns_its_code_and_the_mend_none(tools, code):
 def test_what_cannot_be_shown_says_why(tools):
     unshown = {code for code, entry in CODES.items() if not tools.runs(entry)}
 
-    assert unshown == set(tools.REASONS) & set(CODES)
+    assert unshown <= set(tools.REASONS), "give it an example, or say in site_codes.REASONS why it has none"
     assert len(CODES) - len(unshown) >= 45
 
 
