@@ -71,7 +71,7 @@ def signature(function: Any) -> str:
 
 
 def _written(annotation: Any) -> Any:
-    return Written(annotation) if isinstance(annotation, str) else annotation
+    return Written(annotation.replace("'", '"')) if isinstance(annotation, str) else annotation
 
 
 def first(thing: Any) -> str:

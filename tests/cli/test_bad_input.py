@@ -221,7 +221,8 @@ def test_a_run_that_is_none():
         ),
         (
             "xcompose check mine.xc.yaml --format yaml",
-            "error: there is no format 'yaml'\n  = fix: text | concise | json | jsonl | github | gitlab | junit | sarif",
+            "error: there is no format 'yaml'\n"
+            "  = fix: text | concise | json | jsonl | github | gitlab | junit | sarif",
         ),
         (
             "xcompose cost mine.xc.yaml --length 1x",

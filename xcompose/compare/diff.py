@@ -189,17 +189,12 @@ class _Teller:
         """The smallest parts that differ: what two components of one name hold, else the whole."""
         if _same(old, new):
             return
-        if _are_pairs(old, new):
-            inside = [(str(k), one, other) for k, (one, other) in enumerate(zip(old, new, strict=True))]
-        elif isinstance(old, Record) and isinstance(new, Record):
-            inside = [(key, old.get(key), new.get(key)) for key in _keys(old, new)]
-        else:
-            inside = []
-        if inside:
-            yield from (leaf for key, *sides in inside for leaf in self._leaves(f"{what}.{key}", *sides, written))
+        for key, one, other in _inside(old, new):
+            yield from self._leaves(f"{what}.{key}", one, other, written)
+        if _inside(old, new):
             return
-        alike = isinstance(old, Node) and isinstance(new, Node) and old.name == new.name and old.name not in SETS
-        if not alike:
+        nodes_alike = isinstance(old, Node) and isinstance(new, Node) and old.name == new.name
+        if not nodes_alike or old.name in SETS:
             yield _Leaf(what, old, new, written)
             return
         inherited, said = old.inherited & new.inherited, old.written | new.written
@@ -215,10 +210,15 @@ class _Teller:
         return value if isinstance(value, str) else self.speller.value(value)
 
 
-def _are_pairs(old: Any, new: Any) -> bool:
-    """Whether two lists of components, or of records, can be compared one by one."""
-    lists = isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new)
-    return lists and all(isinstance(one, Node | Record) for one in (*old, *new))
+def _inside(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
+    """What two values hold that can be compared one by one: lists of components or records, and records themselves."""
+    if isinstance(old, Record) and isinstance(new, Record):
+        return [(key, old.get(key), new.get(key)) for key in _keys(old, new)]
+    if not (isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new)):
+        return []
+    if not all(isinstance(one, Node | Record) for one in (*old, *new)):
+        return []
+    return [(str(k), one, other) for k, (one, other) in enumerate(zip(old, new, strict=True))]
 
 
 def _nested(value: Any) -> bool:

@@ -554,8 +554,8 @@ _TABLE = (
     Code(
         "XC065",
         "sequences that know of each other",
-        "The answer to a sequence depends on what else is in the batch, on a request that was answered meanwhile, or on "
-        "the place of a sequence in the state.",
+        "The answer to a sequence depends on what else is in the batch, on a request that was answered meanwhile, or "
+        "on the place of a sequence in the state.",
     ),
     Code(
         "XC066",
