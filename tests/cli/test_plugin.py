@@ -131,7 +131,7 @@ class TestDoctor:
             "XC050 SystemExit: 3  (exiting_it.py:2)",
             "future-it  0.1  future  not loaded  broken",
             "XC054 is written for API 2; this xcompose has API 1",
-            "= fix: pip install --upgrade xcompose",
+            "= fix: take a newer xcompose from its repository",
             "lacking-it  0.1  lacking  not loaded  # s  broken",
             "XC050 ModuleNotFoundError: No module named 'not_here_at_all'  (lacking_it.py:1)",
             "= fix: pip install 'lacking-it[gpu]'",

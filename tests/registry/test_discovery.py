@@ -43,7 +43,7 @@ def test_the_environment_chooses_plugins(monkeypatch, setting, names):
 @pytest.mark.parametrize(
     ("group", "message", "fix"),
     [
-        ("xcompose.v2", "is written for API 2; this xcompose has API 1", "pip install --upgrade xcompose"),
+        ("xcompose.v2", "is written for API 2; this xcompose has API 1", "take a newer xcompose from its repository"),
         ("xcompose.v0", "is written for API 0; this xcompose has API 1", "pip install --upgrade acme-a"),
         (
             "xcompose",

@@ -728,7 +728,7 @@ _TABLE = (
         "an optional package is missing",
         "The command needs a package that comes with an extra of xcompose.",
         bad="xcompose train mine.xc.yaml",
-        mend=("pip install xcompose[train]\nxcompose train mine.xc.yaml"),
+        mend=("pip install 'xcompose[train]'\nxcompose train mine.xc.yaml"),
     ),
     Code(
         "XC099",

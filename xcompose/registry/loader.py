@@ -153,9 +153,10 @@ def refused(found: Found) -> Plugin:
     if version is None:
         error = f"is announced in the entry-point group '{found.group}', which says no API version; {here}"
         return Plugin(found, error=error, code="XC054", fix=f"announce it in the group '{GROUP}'")
-    side = "xcompose" if version > API_VERSION else found.distribution
-    error = f"is written for API {version}; {here}"
-    return Plugin(found, error=error, code="XC054", fix=f"pip install --upgrade {side}")
+    # Never `pip install xcompose`: on the public index the bare name is another project's.
+    newer = version > API_VERSION
+    fix = "take a newer xcompose from its repository" if newer else f"pip install --upgrade {found.distribution}"
+    return Plugin(found, error=f"is written for API {version}; {here}", code="XC054", fix=fix)
 
 
 def _known_hooks() -> list[str]:

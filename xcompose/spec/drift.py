@@ -218,6 +218,8 @@ def _mends(record: Record, distribution: str = "xcompose") -> tuple[str, ...]:
 
 
 def _install(distribution: str, version: str) -> str:
+    if distribution == "xcompose":  # on the public index the bare name is another project's
+        return f"take xcompose {version} from its repository"
     return f"pip install {distribution}{f'=={version}' if version else ''}"
 
 
