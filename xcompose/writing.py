@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,14 @@ from pathlib import Path
 def replaced(target: Path) -> Iterator[Path]:
     """A temporary file beside `target` that takes its place when the block ends well, and vanishes when it does not.
 
-    Whoever looks finds the old file or the new one, whole, even after a crash.
+    Whoever looks finds the old file or the new one, whole, even after a crash. A link stays a link: what it names is
+    replaced. An old file's mode stays.
 
     Raises:
         OSError: the file cannot be written; an old one is left as it was.
     """
     temporary: Path | None = None
+    target = Path(os.path.realpath(target))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -26,7 +29,7 @@ def replaced(target: Path) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         _flush(temporary)
-        temporary.chmod(0o666 & ~_mask())
+        temporary.chmod(_mode(target))
         os.replace(temporary, target)
         _flush(target.parent)
     finally:
@@ -52,7 +55,11 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _mask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _mode(target: Path) -> int:
+    """The one that a file has, or else that of any new file."""
+    try:
+        return stat.S_IMODE(target.stat().st_mode)
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask

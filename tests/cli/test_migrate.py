@@ -130,3 +130,18 @@ def test_a_check_says_what_could_be_fixed():
 
     assert called.code == 0
     assert called.out.splitlines()[-1] == "2 of the findings can be mended by machine: xcompose check --fix"
+
+
+def test_a_link_stays_a_link(monkeypatch):
+    monkeypatch.setattr("xcompose.cli.check.check", lambda *_: Report((), 0.0))
+    Path("real").mkdir()
+    for number, command in enumerate(("migrate {}", "check {} --fix --stage schema --no-cache")):
+        real, link = Path("real", f"s{number}.xc.yaml"), Path(f"s{number}.xc.yaml")
+        real.write_text(OLD)
+        real.chmod(0o640)
+        link.symlink_to(real)
+        assert call(f"xcompose {command.format(link)}").code == 0
+
+        assert link.is_symlink()
+        assert real.read_text() == NEW
+        assert real.stat().st_mode & 0o7777 == 0o640
