@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import attrs
@@ -65,6 +66,21 @@ def test_it_does_not_when_a_file_has_changed_or_is_gone(file):
 
     checked()
     Path(file).unlink()
+    assert Kept("now").find("mine.xc.yaml") is None
+
+
+def test_it_does_not_when_a_package_is_found_elsewhere(here, monkeypatch):
+    for folder in "ab":
+        (here / folder / "acme_bases").mkdir(parents=True)
+        (here / folder / "acme_bases" / "base.xc.yaml").write_text(BASE)
+    Path("mine.xc.yaml").write_text(MINE.replace("base.xc.yaml", "acme_bases:base"))
+    monkeypatch.syspath_prepend(str(here / "a"))
+    checked()
+    assert Kept("now").find("mine.xc.yaml") is not None
+
+    monkeypatch.syspath_prepend(str(here / "b"))
+    assert Kept("now").find("mine.xc.yaml") is None
+    monkeypatch.setattr("sys.path", [p for p in sys.path if not p.startswith(str(here))])
     assert Kept("now").find("mine.xc.yaml") is None
 
 

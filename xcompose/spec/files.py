@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import tomllib
@@ -17,7 +16,7 @@ from xcompose.diagnostics.suggest import suggest
 from xcompose.spec import settings, tree, yaml
 from xcompose.spec.findings import Findings, Refused
 from xcompose.spec.merge import TOP, Given, Source, Stack, entries, is_null, lookup, until_null
-from xcompose.spec.reading import look
+from xcompose.spec.reading import look, package_folder
 from xcompose.spec.settings import INHERITED, KEYS, VARIED
 from xcompose.spec.yaml import SUFFIX
 
@@ -318,14 +317,9 @@ def _placed(folder: Path, name: str, span: Span, findings: Findings) -> tuple[Pa
 
 
 def _in_package(package: str, name: str, span: Span, findings: Findings) -> tuple[Path, str, Path | None]:
-    try:
-        found = importlib.util.find_spec(package)
-    except ValueError:  # a module that no finder has found: the program itself
-        found = None
-    folders = list(found.submodule_search_locations or []) if found else []
-    if not folders:
+    folder = package_folder(package)
+    if folder is None:
         findings.refuse("XC025", f"no package '{package}' is installed", span)
-    folder = Path(folders[0]).resolve()
     place, there = _placed(folder, name if name.endswith(SUFFIX) else name + SUFFIX, span, findings)
     if not place.is_relative_to(folder):
         findings.refuse("XC025", f"'{name}' is outside the package '{package}'", span)

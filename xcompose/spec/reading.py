@@ -1,7 +1,9 @@
-"""Which files a spec was read from: whoever keeps what was found about it must know what it depends on."""
+"""Which files a spec was read from, and where its packages were: whoever keeps what was found about it must know what
+it depends on."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,7 +20,10 @@ _SEEN: ContextVar[dict[str, str] | None] = ContextVar("files that were read", de
 
 @contextmanager
 def recorded() -> Iterator[dict[str, str]]:
-    """Every spec file that is read inside: its absolute path, and a digest of what was read and where it really is."""
+    """Every spec file that is read inside: its absolute path, and a digest of what was read and where it really is.
+
+    A package that is looked up is there as well, by its name alone, with the folder that it was found in.
+    """
     seen: dict[str, str] = {}
     token = _SEEN.set(seen)
     try:
@@ -45,6 +50,20 @@ def look(place: Path) -> None:
         note(place, beginning(place))
     except OSError:  # whoever reads it says so; nothing is known about it here
         seen[str(place.absolute())] = CHANGED
+
+
+def package_folder(package: str) -> Path | None:
+    """Where the specs of an installed package are; None where there is no such package. Nothing is imported."""
+    try:
+        found = importlib.util.find_spec(package)
+    except ValueError:  # a module that no finder has found: the program itself
+        found = None
+    folders = list(found.submodule_search_locations or []) if found else []
+    folder = Path(folders[0]).resolve() if folders else None
+    seen = _SEEN.get()
+    if seen is not None:
+        seen[package] = str(folder or CHANGED)
+    return folder
 
 
 def beginning(place: Path) -> bytes:

@@ -5,6 +5,7 @@ What a report depends on, and where it is looked for:
 - what was asked: the reference as written (findings repeat it), overrides, stages, seed, suggestion: in the name
 - where the file is, links followed, and what its `extends` may not leave: in the name
 - the text of every file that was read: beside the report, compared when it is looked up
+- where the packages are that `extends` names: beside the report, compared when it is looked up
 - xcompose and its built-in plugins: the content of their sources, in the name
 - third-party plugins that `XCOMPOSE_PLUGINS` lets in: version, content, and what is wrong with them, in the name
 - torch and everything else: names and versions of all installed distributions, in the name. What another
@@ -35,7 +36,7 @@ from xcompose.diagnostics.sources import SOURCES
 from xcompose.registry.discovery import third_party
 from xcompose.registry.stamps import BUILT_IN
 from xcompose.spec.files import boundary_of, split
-from xcompose.spec.reading import CHANGED, beginning, fingerprint
+from xcompose.spec.reading import CHANGED, beginning, fingerprint, package_folder
 from xcompose.verify.results import OPTIONAL, SpecReport
 
 FOLDER = "checks"
@@ -177,10 +178,18 @@ class Kept:
     def _digest_now(self, file: str) -> str:
         if file not in self._now:
             try:
-                self._now[file] = fingerprint(Path(file), beginning(Path(file)))
+                self._now[file] = _read_now(file)
             except OSError:  # gone
                 self._now[file] = CHANGED
         return self._now[file]
+
+
+def _read_now(name: str) -> str:
+    """What `spec.reading.recorded` would have of a file, by its absolute path, or of a package, by its name."""
+    place = Path(name)
+    if place.is_absolute():
+        return fingerprint(place, beginning(place))
+    return str(package_folder(name) or CHANGED)
 
 
 def forget_old() -> None:
