@@ -1,4 +1,4 @@
-"""A stamp changes with every source of a package, and with nothing else; nothing is imported for it."""
+"""A stamp changes with every file of a package, and with nothing else; nothing is imported for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def package(tmp_path, monkeypatch):
     return folder
 
 
-def test_every_source_counts(package):
+def test_every_file_counts(package):
     first = sources("acme_pack")
     assert len(first) == 3
 
@@ -34,6 +34,8 @@ def test_every_source_counts(package):
         lambda: (package / "three.py").write_text(""),
         lambda: (package / "three.py").unlink(),
         lambda: (package / "inner" / "two.py").rename(package / "inner" / "four.py"),
+        lambda: (package / "bands.json").write_text("[1]"),
+        lambda: os.utime(package / "bands.json", ns=(0, 1)),
     ):
         before = sources("acme_pack")
         change()
@@ -41,9 +43,8 @@ def test_every_source_counts(package):
     assert "acme_pack" not in sys.modules
 
 
-def test_nothing_else_counts(package):
+def test_what_python_compiles_does_not(package):
     first = sources("acme_pack")
-    (package / "notes.txt").write_text("no code")
     (package / "__pycache__").mkdir()
     (package / "__pycache__" / "one.py").write_text("no source")
 

@@ -218,13 +218,20 @@ class TestCircumstances:
             lambda: (package / "a.py").rename(package / "b.py"),
             lambda: (package / "data.bin").write_bytes(b"123"),
             lambda: (package / "__pycache__").mkdir(),
+            lambda: (package / "data.bin").write_bytes(b"124"),
         ):
             change()
             stamps.append(cache.digest(*kept._sources("packed")))
 
         assert stamps[0] == stamps[1]
         assert stamps[4] == stamps[5]
-        assert len(set(stamps)) == 4
+        assert len(set(stamps)) == 5
+        monkeypatch.setattr(kept, "LARGE", 3)
+        stamps = []
+        for time in (1, 1, 2):
+            os.utime(package / "data.bin", (time, time))
+            stamps.append(cache.digest(*kept._sources("packed")))
+        assert stamps[0] == stamps[1] != stamps[2]
         assert list(kept._sources("not_installed_anywhere")) == []
 
     def test_plugins_by_their_version_and_content(self, here, monkeypatch):

@@ -514,7 +514,7 @@ _TABLE = (
         "XC057",
         "a plugin that offers something else than before",
         "Its components are known from an earlier run, and its code is still the same, but what it offers is not: it "
-        "depends on the environment, the time, or files beside its code. Put such a choice into an option of the "
+        "depends on the environment, the time, or files outside its package. Put such a choice into an option of the "
         "component. With XCOMPOSE_CACHE=none nothing of an earlier run counts.",
         bad=('@hookimpl\ndef components():\n    return [Component(...)] if os.environ.get("ACME_FAST") else []\n'),
         mend=('class Options:\n    fast: bool = option(False)\n    """Whether the fast kernels compute it."""\n'),

@@ -7,7 +7,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xcompose.cache import digest
@@ -21,12 +20,12 @@ INSTALLED = (".dist-info", ".egg-info")
 
 @functools.cache
 def core_stamp() -> str:
-    """Of the sources of xcompose and its built-in plugins, as they are when it is first asked for: 32 digits."""
+    """Of the packages of xcompose and its built-in plugins, as they are when it is first asked for: 32 digits."""
     return digest(*sources("xcompose"), *sources(BUILT_IN))
 
 
 def stamp_of(found: Found) -> str:
-    """Of a plugin's version, of the sources of its top-level package, and of what is installed beside it: 32 digits.
+    """Of a plugin's version, of the files of its top-level package, and of what is installed beside it: 32 digits.
 
     A package that another distribution brings is seen by its version, and an edit of its files is not.
     """
@@ -56,7 +55,10 @@ def _installed(folders: Iterable[str]) -> Iterator[str]:
 
 
 def sources(package: str) -> tuple[str, ...]:
-    """Name, size and time of every source file of a top-level package or module; empty where there is none."""
+    """Name, size and time of every file of a top-level package or module; empty where there is none.
+
+    What code reads beside itself may decide what it does, so that data counts as code does.
+    """
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):  # a finder that fails, or a module without a spec
@@ -71,9 +73,7 @@ def sources(package: str) -> tuple[str, ...]:
 def _below(folder: str) -> Iterator[str]:
     for path, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if f != "__pycache__")
-        for name in sorted(files):
-            if name.endswith(".py"):
-                yield _facts(str(Path(path, name)))
+        yield from (_facts(os.path.join(path, name)) for name in sorted(files))
 
 
 def _facts(file: str) -> str:

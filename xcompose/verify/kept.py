@@ -6,13 +6,15 @@ What a report depends on, and where it is looked for:
 - where the file is, links followed, and what its `extends` may not leave: in the name
 - the text of every file that was read: beside the report, compared when it is looked up
 - where the packages are that `extends` names: beside the report, compared when it is looked up
-- xcompose and its built-in plugins: the content of their sources, in the name
-- third-party plugins that `XCOMPOSE_PLUGINS` lets in: version, content, and what is wrong with them, in the name
+- xcompose and its built-in plugins: the content of all files of their packages, in the name
+- third-party plugins that `XCOMPOSE_PLUGINS` lets in: version, the content of all files of their packages, and what is
+  wrong with them, in the name
 - torch and everything else: names and versions of all installed distributions, in the name. What another
   distribution than the plugin's own brings is seen by its version alone, and an edit of its files is not
 - Python and the processor: versions, architecture, instruction sets, and variables that torch heeds, in the name
 
-Times of files count for nothing, so that a cache moves from one machine of a kind to another. What depends on the
+Times of files count for nothing, so that a cache moves from one machine of a kind to another; only a file of a package
+that is too large to be read each time is known by its size and time. What depends on the
 moment is not kept: files that are not there, memory that runs out, parts that raise, a process that dies, and what a
 compiler does.
 """
@@ -42,6 +44,8 @@ from xcompose.verify.results import OPTIONAL, SpecReport
 FOLDER = "checks"
 MOST = 4096
 """Entries; one is a few kilobytes."""
+LARGE = 1 << 24
+"""Bytes from which on a file of a package is not read."""
 OF_THE_MOMENT = {"XC001", "XC002", "XC025", "XC040", "XC053"}
 """Codes of findings that may be gone although nothing changed that is compared."""
 CPUINFO = Path("/proc/cpuinfo")
@@ -63,12 +67,12 @@ def circumstances(
 
 
 def code() -> str:
-    """Of the sources of xcompose and its built-in plugins."""
+    """Of the packages of xcompose and its built-in plugins."""
     return digest(*_sources("xcompose"), *_sources(BUILT_IN))
 
 
 def plugins() -> str:
-    """Of the third-party plugins that are in use: who they are, and their sources."""
+    """Of the third-party plugins that are in use: who they are, and their packages."""
     found = third_party()
     who = json.dumps([attrs.astuple(one) for one in found])
     packages = dict.fromkeys(one.module.partition(":")[0].partition(".")[0] for one in found)
@@ -116,7 +120,8 @@ def _sources(package: str) -> Iterator[str | bytes]:
     for file in files:
         yield file.name
         try:
-            yield file.read_bytes() if file.suffix == ".py" else str(file.stat().st_size)
+            seen = file.stat()
+            yield file.read_bytes() if seen.st_size < LARGE else f"{seen.st_size} {seen.st_mtime_ns}"
         except OSError:  # a module without a file, or a broken link
             yield "absent"
 
