@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.registry.distributions import Distribution, near
+from tests.registry.installing import fresh
 from xcompose import registry
-from xcompose.registry.discovery import announced, namespace_of, version_of, wanted
+from xcompose.registry.discovery import announced, namespace_of, third_party, version_of, wanted
+from xcompose.registry.problems import unmatched
 from xcompose.spec import check_text
 
 
@@ -30,8 +34,11 @@ def test_a_group_names_the_version_of_the_api(group, version):
 
 @pytest.mark.parametrize(
     ("setting", "names"),
-    [(None, None), ("", None), (" , ", None), ("none", set()), ("a, b", {"a", "b"}), ("Acme_Mean", {"acme-mean"})],
-)
+    [
+        (None, None), ("", None), (" , ", None), ("none", set()), ("none,a", set()), ("a, b", {"a", "b"}),
+        ("Acme_Mean", {"acme-mean"}),
+    ],
+)  # fmt: skip
 def test_the_environment_chooses_plugins(monkeypatch, setting, names):
     monkeypatch.delenv("XCOMPOSE_PLUGINS", raising=False)
     if setting is not None:
@@ -76,6 +83,80 @@ def test_a_distribution_may_have_plugins_for_several_versions(installed):
     assert registry.third_party().problems == ()
 
 
+UNREADABLE = {
+    "METADATA": (None, "METADATA is not there, or says no name and version"),
+    "METADATA ": (b"Name: acme-a\nVersion: \xff\n", "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff in "
+                  "position 22: invalid start byte"),
+    "entry_points.txt": (b"[xcompose.v1]\nacme_a = \xff\n", "entry_points.txt is not UTF-8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", UNREADABLE)
+def test_what_cannot_be_read_of_one_distribution_is_said_and_leaves_the_others(installed, file):
+    data, why = UNREADABLE[file]
+    installed(Distribution("acme-a", near("far")), Distribution("beta-b", near("near-by")))
+    damage(file.strip(), data)
+
+    known = registry.third_party()
+
+    assert known.catalogue.names("pattern") == ("beta/near-by",)
+    [problem] = known.problems
+    assert (problem.code, problem.severity) == ("XC050", "warning")
+    said = "plugin 'acme-a' of acme-a 0.1 is not loaded: what its distribution says of itself cannot be read: "
+    assert problem.message == said + why
+    assert problem.fixes[0] == "uninstall it, or install it anew"
+
+
+def test_garbage_in_place_of_entry_points_is_said(installed):
+    installed(Distribution("acme-a", near("far")), Distribution("beta-b", near("near-by")))
+    damage("entry_points.txt", b"[xcompose.v1]\n=\x00\nthis is no entry\n")
+
+    known = registry.third_party()
+
+    assert known.catalogue.names("pattern") == ("beta/near-by",)
+    assert [problem.code for problem in known.problems] == ["XC050"]
+
+
+def test_unreadable_entry_points_of_somebody_else_are_none_of_ours(installed):
+    installed(Distribution("acme-a", near("far"), group="others"))
+    damage("entry_points.txt", b"[others]\nacme_a = \xff\n")
+
+    assert announced() == ()
+
+
+def test_where_no_plugin_is_wanted_nothing_is_read(installed, monkeypatch):
+    installed(Distribution("acme-a", near("far")))
+    monkeypatch.setenv("XCOMPOSE_PLUGINS", "none")
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: pytest.fail("read"))
+
+    assert third_party() == ()
+    assert unmatched() == []
+
+
+def test_an_entry_point_names_a_module(installed):
+    installed(Distribution("acme-a", near("far"), group="xcompose.v1]\nacme_a = acme_a:components\n[others"))
+
+    [problem] = registry.third_party().problems
+
+    assert problem.code == "XC053"
+    assert problem.message == (
+        "plugin 'acme_a' of acme-a 0.1 is not loaded: its entry point 'acme_a:components' names an object, and an "
+        "entry point names a module"
+    )
+    assert problem.fixes[0] == 'write acme_a = "acme_a"'
+    assert "acme_a" not in sys.modules
+
+
+def damage(file: str, data: bytes | None) -> None:
+    """Write a file of acme-a's metadata anew, or take it away."""
+    [info] = Path(sys.path[0]).glob("acme_a-*.dist-info")
+    if data is None:
+        (info / file).unlink()
+    else:
+        (info / file).write_bytes(data)
+    fresh()
+
+
 class TestSetting:
     """XCOMPOSE_PLUGINS."""
 
@@ -112,6 +193,17 @@ class TestSetting:
                 "XC055", "warning", "XCOMPOSE_PLUGINS names 'xyz', and no installed plugin is called that",
                 ("installed are Beta_B, acme-a",),
             ),
+        ]  # fmt: skip
+
+    def test_none_stands_alone(self, monkeypatch):
+        known = self.known(monkeypatch, "none,acme-a")
+
+        assert known.components() == ()
+        assert [(p.code, p.severity, p.message, p.fixes) for p in known.problems] == [
+            (
+                "XC055", "warning", "XCOMPOSE_PLUGINS=none,acme-a says 'none' beside names, and lets in no plugin",
+                ("leave out 'none', or the names",),
+            )
         ]  # fmt: skip
 
     def test_a_spec_that_needs_what_is_left_out_says_so(self, monkeypatch):

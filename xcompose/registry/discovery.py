@@ -8,6 +8,7 @@ import os
 import pkgutil
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import attrs
 
@@ -33,10 +34,12 @@ class Found:
     """The name of its entry point; empty for built-in plugins."""
     group: str = GROUP
     """The entry-point group that announces it."""
+    unreadable: str = ""
+    """Why what its distribution says of itself cannot be read; there is no module then."""
 
     @property
     def title(self) -> str:
-        return self.entry_point or self.module.rpartition(".")[2]
+        return self.entry_point or self.module.rpartition(".")[2] or self.distribution
 
 
 def built_in() -> Iterator[Found]:
@@ -51,7 +54,10 @@ def built_in() -> Iterator[Found]:
 def third_party() -> tuple[Found, ...]:
     """The plugins that other distributions announce and `XCOMPOSE_PLUGINS` lets in, in an order that no file system
     decides. Those in a group of another API version are among them; the loader refuses them."""
-    return tuple(found for found in announced() if is_wanted(found, wanted()))
+    names = wanted()
+    if names == frozenset():
+        return ()
+    return tuple(found for found in announced() if is_wanted(found, names))
 
 
 def announced() -> tuple[Found, ...]:
@@ -61,20 +67,40 @@ def announced() -> tuple[Found, ...]:
     """
     by_distribution: dict[str, list[Found]] = {}
     for distribution in importlib.metadata.distributions():
-        if "[xcompose" in (distribution.read_text("entry_points.txt") or ""):
+        found = _announced_by(distribution)
+        if found:
             # of two copies Python imports the one that comes first on its path
-            by_distribution.setdefault(normal(distribution.name), _announced_by(distribution))
+            by_distribution.setdefault(normal(found[0].distribution), found)
     every = [one for many in by_distribution.values() for one in _for_this_version(many)]
     return tuple(sorted(every, key=lambda f: (f.namespace, f.distribution, f.group, f.entry_point)))
 
 
 def _announced_by(distribution: importlib.metadata.Distribution) -> list[Found]:
-    name, version = distribution.name, distribution.version
-    return [
-        Found(entry.value, name, version, namespace_of(name), entry.name, entry.group)
-        for entry in distribution.entry_points
-        if entry.group == "xcompose" or entry.group.startswith("xcompose.")
-    ]
+    try:
+        announced = distribution.read_text("entry_points.txt") or ""
+    except UnicodeDecodeError as error:
+        others = b"[xcompose" not in error.object
+        return [] if others else [_unreadable(distribution, "entry_points.txt is not UTF-8")]
+    if "[xcompose" not in announced:
+        return []
+    try:
+        name, version = distribution.metadata["Name"], distribution.metadata["Version"]
+        if not (name and version):
+            return [_unreadable(distribution, "METADATA is not there, or says no name and version")]
+        return [
+            Found(entry.value, name, version, namespace_of(name), entry.name, entry.group)
+            for entry in distribution.entry_points
+            if entry.group == "xcompose" or entry.group.startswith("xcompose.")
+        ]
+    except Exception as error:  # what reads the files of others may raise anything, and must not end the program
+        return [_unreadable(distribution, f"{type(error).__name__}: {error}")]
+
+
+def _unreadable(distribution: importlib.metadata.Distribution, why: str) -> Found:
+    """A plugin of which no more is known than the name of its folder says."""
+    folder = Path(str(vars(distribution).get("_path", "unknown-0"))).stem
+    name, _, version = folder.partition("-")
+    return Found("", normal(name), version or "?", namespace_of(name), unreadable=why)
 
 
 def _for_this_version(found: list[Found]) -> list[Found]:
@@ -88,12 +114,21 @@ def version_of(group: str) -> int | None:
 
 
 def wanted() -> frozenset[str] | None:
-    """What `XCOMPOSE_PLUGINS` lets in: None for everything (unset or empty), nothing for `none`, else names of
-    distributions or entry points, spelled as package indexes spell them."""
-    names = frozenset(normal(name) for name in os.environ.get(SETTING, "").split(",") if name.strip())
+    """What `XCOMPOSE_PLUGINS` lets in: None for everything (unset or empty), nothing where it says `none`, else names
+    of distributions or entry points, spelled as package indexes spell them."""
+    names = _named()
     if not names:
         return None
-    return frozenset() if names == {"none"} else names
+    return frozenset() if "none" in names else names
+
+
+def _named() -> frozenset[str]:
+    return frozenset(normal(name) for name in os.environ.get(SETTING, "").split(",") if name.strip())
+
+
+def is_mixed() -> bool:
+    """Whether `XCOMPOSE_PLUGINS` says `none` and names plugins, too: it lets in none of them."""
+    return "none" in _named() and len(_named()) > 1
 
 
 def is_wanted(found: Found, names: frozenset[str] | None) -> bool:

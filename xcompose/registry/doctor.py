@@ -14,7 +14,7 @@ from xcompose.diagnostics import Diagnostic, Severity
 from xcompose.registry import discovery, fault, kept
 from xcompose.registry.discovery import Found
 from xcompose.registry.loader import Loaded, Loader, Plugin
-from xcompose.registry.problems import problems
+from xcompose.registry.problems import unmatched
 from xcompose.registry.registry import Registry
 from xcompose.registry.shelf import differing
 from xcompose.schema import ComponentSchema
@@ -96,7 +96,7 @@ def examine(built_ins: Catalogue) -> Examination:
         for one, said in looked
     }
     everything = [examined.get(found) or Examined(Plugin(found), left_out=True) for found in announced]
-    return Examination(tuple(everything), tuple(problem for problem in problems((), {}) if problem.code == "XC055"))
+    return Examination(tuple(everything), tuple(unmatched()))
 
 
 def doubt(message: str, *fixes: str, severity: Severity = "warning", code: str = "XC056") -> Diagnostic:
@@ -131,7 +131,8 @@ def _alone(loaded: Loaded) -> Iterator[Diagnostic]:
     if plugin.error:
         yield Diagnostic(code=plugin.code, message=plugin.error, label=plugin.where,
                          fixes=(plugin.fix,) if plugin.fix else ())  # fmt: skip
-    yield from _bounds(plugin.found)
+    if not plugin.found.unreadable:
+        yield from _bounds(plugin.found)
     for said, mend in plugin.nuisances:
         yield doubt(f"it {said}", mend)
     if not plugin.error and not plugin.schemas and not plugin.spec_packages:

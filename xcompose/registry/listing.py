@@ -78,7 +78,7 @@ def listed() -> tuple[Listed, ...]:
 
 
 def _known(found: Found) -> Plugin | None:
-    return kept.peek(found) if found.group == discovery.GROUP else refused(found)
+    return refused(found) or kept.peek(found)
 
 
 def module_file(module: str) -> str:

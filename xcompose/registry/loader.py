@@ -90,8 +90,9 @@ class Loader:
 
     def load(self, found: Found) -> Loaded:
         """Import, register and ask one plugin. Whatever it raises, sys.exit included, becomes its `error`."""
-        if found.group != GROUP:
-            return Loaded(refused(found))
+        known = refused(found)
+        if known is not None:
+            return Loaded(known)
         if found.namespace:
             for module in ("torch", "einops", "xcompose.api"):  # which all may import: their time is not the plugin's
                 importlib.import_module(module)
@@ -146,8 +147,21 @@ class Loader:
         return listed(hook, self.manager.subset_hook_caller(hook, remove_plugins=others)())
 
 
-def refused(found: Found) -> Plugin:
-    """What becomes of a plugin in another entry-point group than ours: it is not imported."""
+def refused(found: Found) -> Plugin | None:
+    """What becomes of a plugin whose announcement alone shows that it cannot be imported; None for any other."""
+    if found.unreadable:
+        error = f"what its distribution says of itself cannot be read: {found.unreadable}"
+        return Plugin(found, error=error, code="XC050", fix="uninstall it, or install it anew")
+    if found.group != GROUP:
+        return _for_another_api(found)
+    module, colon, _ = found.module.partition(":")
+    if colon:
+        error = f"its entry point '{found.module}' names an object, and an entry point names a module"
+        return Plugin(found, error=error, code="XC053", fix=f'write {found.entry_point} = "{module.strip()}"')
+    return None
+
+
+def _for_another_api(found: Found) -> Plugin:
     version = version_of(found.group)
     here = f"this xcompose has API {API_VERSION}"
     if version is None:

@@ -43,11 +43,16 @@ def problems(plugins: Iterable[Plugin], absent: Mapping[tuple[str, str], str]) -
         Diagnostic(code="XC051", severity="warning", message=reason, fixes=("uninstall one of them",), stage="schema")
         for reason in absent.values()
     ]
-    return (*broken, *clashes, *_unmatched())
+    return (*broken, *clashes, *unmatched())
 
 
-def _unmatched() -> list[Diagnostic]:
-    if discovery.wanted() is None:
+def unmatched() -> list[Diagnostic]:
+    """A warning for each name in `XCOMPOSE_PLUGINS` that nothing has, and for `none` beside names."""
+    if discovery.is_mixed():
+        said = f"{discovery.SETTING}={os.environ[discovery.SETTING]} says 'none' beside names, and lets in no plugin"
+        fix = "leave out 'none', or the names"
+        return [Diagnostic(code="XC055", severity="warning", message=said, fixes=(fix,), stage="schema")]
+    if not discovery.wanted():
         return []
     there = discovery.announced()
     names = sorted({name for one in there for name in (one.distribution, one.entry_point)})

@@ -13,7 +13,7 @@ from xcompose.diagnostics import Diagnostic
 from xcompose.registry import discovery, kept
 from xcompose.registry.component import Component
 from xcompose.registry.discovery import Found
-from xcompose.registry.loader import Loaded, Loader, Plugin
+from xcompose.registry.loader import Loaded, Loader, Plugin, refused
 from xcompose.registry.problems import absences, problems
 from xcompose.registry.shelf import Key, Shelf
 from xcompose.spec.catalogue import canonical
@@ -138,7 +138,7 @@ def _built_in(loader: Loader) -> list[Loaded]:
 def _third_party(loader: Loader) -> list[Loaded]:
     known = []
     for found in discovery.third_party():
-        plugin = kept.peek(found)
+        plugin = refused(found) or kept.peek(found)
         loaded = loader.load(found) if plugin is None else Loaded(plugin)
         if plugin is None:
             kept.keep(loaded.plugin)

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from xcompose.registry.discovery import Found
-from xcompose.registry.loader import Loader
+from xcompose.registry.loader import Loader, refused
 
 
 @attrs.frozen
@@ -43,9 +43,9 @@ def trace(found: Iterable[Found]) -> list[Call]:
         answers.clear()
         plugin = loader.load(one).plugin
         rest = max(plugin.seconds - sum(seconds for _, seconds, _ in answers), 0.0)
-        refused = plugin.code == "XC054"
+        step = "import" if refused(one) is None else "refuse"
         failed = plugin.error if plugin.error and not any(told.startswith("error") for _, _, told in answers) else ""
-        calls.append(Call(one.title, one.distribution, "refuse" if refused else "import", rest, failed or one.module))
+        calls.append(Call(one.title, one.distribution, step, rest, failed or one.module))
         calls += [Call(one.title, one.distribution, *answer) for answer in answers]
     return calls
 
