@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -140,12 +141,84 @@ def test_a_damaged_entry_is_as_good_as_none():
         assert Kept("now").find("mine.xc.yaml") is None, damaged
 
 
-def test_a_report_of_another_form_is_as_good_as_none():
+def _without(data: Any, *path: Any) -> None:
+    for step in path[:-1]:
+        data = data[step]
+    del data[path[-1]]
+
+
+def _with(value: Any, data: Any, *path: Any) -> None:
+    for step in path[:-1]:
+        data = data[step]
+    data[path[-1]] = value
+
+
+FINDING = ("report", "findings", 0)
+STAGE = ("report", "stages", 0)
+
+
+@pytest.mark.parametrize("path", [("texts",), ("files",), ("report",), ("report", "spec"), (*FINDING, "code")], ids=str)
+def test_a_report_with_less_is_as_good_as_none(path):
+    data = entry_of_mine()
+    _without(data, *path)
+    put(data)
+
+    assert Kept("now").find("mine.xc.yaml") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("texts",), ["a"]),
+        (("texts",), {"a": 5}),
+        (("files",), {}),
+        (("files",), ["a"]),
+        (("files",), {"/\0": "x"}),
+        (("files",), {"os.path": "changed"}),
+        (("report", "spec"), 5),
+        (("report", "results"), 5),
+        (("report", "results"), "ab"),
+        (("report", "suggestion"), None),
+        (("report", "stages"), ["a"]),
+        ((*STAGE, "seconds"), "x"),
+        ((*STAGE, "status"), "fine"),
+        ((*STAGE, "status"), []),
+        ((*STAGE, "more"), 1),
+        ((*FINDING, "severity"), "grave"),
+        ((*FINDING, "message"), 5),
+        ((*FINDING, "fixes"), [5]),
+        ((*FINDING, "notes"), [{"text": 5, "span": None}]),
+        ((*FINDING, "span", "line"), "x"),
+        ((*FINDING, "span"), 5),
+    ],
+    ids=str,
+)
+def test_a_report_of_another_form_is_as_good_as_none(path, value):
+    data = entry_of_mine()
+    _with(value, data, *path)
+    put(data)
+
+    assert Kept("now").find("mine.xc.yaml") is None
+
+
+def entry_of_mine() -> Any:
+    """What is kept of a spec with findings."""
     checked()
     (entry,) = entries()
-    data = json.loads(entry.read_text())["data"]
-    del data["report"]["findings"][0]["code"]
+    return json.loads(entry.read_text())["data"]
+
+
+def put(data: Any) -> None:
+    """Keep it with the sum that it ought to have."""
+    (entry,) = entries()
     entry.write_text(json.dumps({"sum": kept._sum(data), "data": data}))
+
+
+def test_nothing_is_read_from_a_pipe(here):
+    data = entry_of_mine()
+    os.mkfifo(here / "pipe")
+    data["files"] = {str(here / "pipe"): "x"}
+    put(data)
 
     assert Kept("now").find("mine.xc.yaml") is None
 

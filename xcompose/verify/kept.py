@@ -34,6 +34,7 @@ import attrs
 from xcompose import cache
 from xcompose.cache import digest
 from xcompose.diagnostics import Diagnostic
+from xcompose.diagnostics.data import as_text
 from xcompose.diagnostics.sources import SOURCES
 from xcompose.registry.discovery import third_party
 from xcompose.registry.stamps import BUILT_IN
@@ -151,9 +152,10 @@ class Kept:
             if entry is None or entry["sum"] != _sum(entry["data"]) or not self._as_it_was(entry["data"]["files"]):
                 return None
             report = SpecReport.from_data(entry["data"]["report"])
-        except (KeyError, TypeError, AttributeError):  # damaged
+            shown = {as_text(file): as_text(text) for file, text in entry["data"]["texts"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):  # damaged
             return None
-        for file, text in entry["data"]["texts"].items():
+        for file, text in shown.items():
             SOURCES.register(file, text)
         cache.touch(name)
         return attrs.evolve(report, unchanged=True)
@@ -178,7 +180,11 @@ class Kept:
         return f"{FOLDER}/{digest(self.of, reference, str(place.resolve()), str(boundary_of(place)))}"
 
     def _as_it_was(self, files: Mapping[str, str]) -> bool:
-        return bool(files) and all(self._digest_now(file) == known for file, known in files.items())
+        return (
+            bool(files)
+            and CHANGED not in files.values()
+            and all(self._digest_now(file) == known for file, known in files.items())
+        )
 
     def _digest_now(self, file: str) -> str:
         if file not in self._now:
@@ -193,8 +199,8 @@ def _read_now(name: str) -> str:
     """What `spec.reading.recorded` would have of a file, by its absolute path, or of a package, by its name."""
     place = Path(name)
     if place.is_absolute():
-        return fingerprint(place, beginning(place))
-    return str(package_folder(name) or CHANGED)
+        return fingerprint(place, beginning(place)) if place.is_file() else CHANGED  # nothing comes out of a pipe
+    return str(package_folder(name) or CHANGED) if name.isidentifier() else CHANGED
 
 
 def forget_old() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import attrs
 
 from xcompose.diagnostics import Diagnostic
-from xcompose.diagnostics.data import as_data, from_data
+from xcompose.diagnostics.data import as_data, as_text, from_data
 
 STAGES = ("parse", "schema", "compose", "build", "contracts", "numerics")
 OPTIONAL = ("compile",)
@@ -33,6 +33,20 @@ class Stage:
     seconds: float = 0.0
     remark: str = ""
     """Why it failed or was skipped, in a word: `expect`."""
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Stage:
+        """The stage that `as_data` of a report wrote.
+
+        Raises:
+            KeyError, TypeError: the data is something else.
+        """
+        stage = cls(**data)
+        as_text(stage.name)
+        as_text(stage.remark)
+        if as_text(stage.status) not in MARKS or not isinstance(stage.seconds, (int, float)):
+            raise TypeError("no stage")
+        return stage
 
     def __str__(self) -> str:
         return f"{self.name} {MARKS[self.status]}" + (f" ({self.remark})" if self.remark else "")
@@ -86,9 +100,9 @@ class SpecReport:
             KeyError, TypeError: the data is something else.
         """
         return cls(
-            data["spec"], data["file"], tuple(Stage(**stage) for stage in data["stages"]),
-            tuple(from_data(finding) for finding in data["findings"]), data["measured"], data["results"],
-            data["suggestion"], data["unchanged"],
+            as_text(data["spec"]), as_text(data["file"]), tuple(Stage.from_data(stage) for stage in data["stages"]),
+            tuple(from_data(finding) for finding in data["findings"]), as_text(data["measured"]),
+            dict(data["results"]), as_text(data["suggestion"]), bool(data["unchanged"]),
         )  # fmt: skip
 
 
