@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -18,8 +19,9 @@ def built(folder: Path, *, sample: bool) -> Path:
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
-    extra = {"generator": False, "sample": sample}
-    build(load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(folder), extra=extra))
+    config = load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(folder))
+    config.extra["sample"] = sample
+    build(config)
     return folder
 
 
@@ -48,6 +50,17 @@ def fetched(folder: Path) -> list[str]:
 def test_nothing_is_fetched_from_elsewhere(site):
     assert (site / "index.html").is_file()
     assert fetched(site) == []
+
+
+def test_it_can_be_searched_without_a_server(site):
+    """The index is a script, and what starts its worker is ours: a browser reads neither from elsewhere."""
+    page = (site / "index.html").read_text()
+
+    assert 'data-md-component="search-query"' in page
+    assert '<script src="javascripts/iframe-worker.js"></script>' in page
+    assert (site / "javascripts/iframe-worker.js").is_file()
+    index = (site / "search/search_index.js").read_text()
+    assert json.loads(index.removeprefix("var __index = "))["docs"]
 
 
 def test_what_is_fetched_would_be_found(tmp_path):
