@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -14,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.registry.distributions import Distribution, near
+from tests.registry.installing import fresh
 from xcompose import registry
 from xcompose.diagnostics import SpecError
 from xcompose.registry import kept
 from xcompose.registry.discovery import Found, announced
-from xcompose.registry.loader import Plugin
+from xcompose.registry.loader import Loaded, Plugin
+from xcompose.registry.stamps import stamp_of
 from xcompose.schema import REQUIRED, ComponentSchema, OptionSchema, ValueType
 
 BUILT_IN = sorted(registry.built_in().by_name)
@@ -80,7 +83,7 @@ def test_a_failure_is_tried_again_after_ten_minutes(monkeypatch, tmp_path):
     monkeypatch.setenv("XCOMPOSE_CACHE", str(tmp_path))
     found = Found("m", "d", "1", "d", "m")
     for plugin, after in ((Plugin(found, error="no luck"), None), (Plugin(found), Plugin(found))):
-        kept.keep(plugin)
+        kept.keep(Loaded(plugin, stamp=stamp_of(found)))
         assert kept.peek(found) == plugin
         now = time.time()
         with monkeypatch.context() as later:
@@ -142,6 +145,31 @@ class TestThirdParty:
         assert kept.is_stale(announced()[0])
         assert registry.third_party().catalogue.names("pattern") == ("acme/farther",)
         assert not kept.is_stale(announced()[0])
+
+    def test_an_edit_during_the_import_is_read_by_the_next_run(self, installed):
+        """As an editor saves, or an installer writes, while the old code is being imported."""
+        changed = near("farther")
+        edit = f"import pathlib\n\npathlib.Path(__file__).write_text({changed!r})\n"
+        installed(Distribution("acme-a", edit + near("far")))
+
+        assert registry.third_party().catalogue.names("pattern") == ("acme/far",)
+
+        assert kept.peek(announced()[0]) is None
+        registry.third_party.cache_clear()
+        assert registry.third_party().catalogue.names("pattern") == ("acme/far",)  # what this process has imported
+        assert kept.peek(announced()[0]) is None
+        del sys.modules["acme_a"]
+        fresh()
+        assert registry.third_party().catalogue.names("pattern") == ("acme/farther",)
+        assert kept.peek(announced()[0]) is not None
+
+    def test_what_others_had_imported_is_not_kept(self, installed):
+        installed(Distribution("acme-a", near("far")))
+        importlib.import_module("acme_a")
+
+        assert registry.third_party().catalogue.names("pattern") == ("acme/far",)
+
+        assert kept.peek(announced()[0]) is None
 
     def test_what_is_installed_beside_it_counts(self, installed):
         installed(Distribution("acme-a", near("far")))

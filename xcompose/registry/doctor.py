@@ -120,7 +120,7 @@ def _look(found: Found, loader: Loader) -> tuple[Loaded, list[Diagnostic]]:
         said.append(doubt(f"it does not offer what it offered before, with the same code: {changed}", code="XC057"))
     if stale:
         said.append(doubt("what was known of it is out of date; it is known anew now", severity="hint"))
-    if not kept.keep(plugin):
+    if not kept.keep(loaded):
         said.append(doubt("an option's default is no plain data, so that every command has to import the plugin"))
     return loaded, said
 

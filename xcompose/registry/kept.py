@@ -15,7 +15,7 @@ import attrs
 
 from xcompose import cache
 from xcompose.registry.discovery import Found
-from xcompose.registry.loader import Plugin
+from xcompose.registry.loader import Loaded, Plugin
 from xcompose.registry.stamps import core_stamp, environment_folders, stamp_of
 from xcompose.schema import REQUIRED, ComponentSchema, OptionSchema, ValueType
 
@@ -92,9 +92,24 @@ def peek(found: Found) -> Plugin | None:
     return there[0] if there else None
 
 
-def keep(plugin: Plugin) -> bool:
-    """Keep what is known of a third-party plugin. False: its schema is not plain data, so nothing can be kept."""
+def keep(loaded: Loaded) -> bool:
+    """Keep what a third-party plugin has just said. False: its schema is not plain data, so nothing can be kept.
+
+    Nothing is kept either of a plugin whose files are no longer those that were imported.
+    """
+    plugin = loaded.plugin
+    if loaded.stamp != stamp_of(plugin.found):
+        return is_plain(plugin)
     return _write(_name(plugin.found), _stamp(plugin.found), (plugin,))
+
+
+def is_plain(plugin: Plugin) -> bool:
+    """Whether what is known of a plugin can be kept."""
+    try:
+        to_data(plugin)
+    except NotPlain:
+        return False
+    return True
 
 
 def is_stale(found: Found) -> bool:

@@ -7,6 +7,7 @@ import difflib
 import importlib
 import inspect
 import io
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -19,6 +20,7 @@ from xcompose.registry.component import Component
 from xcompose.registry.contract import PluginFault, checked, listed
 from xcompose.registry.discovery import API_VERSION, GROUP, Found, version_of
 from xcompose.registry.fault import missing, where
+from xcompose.registry.stamps import stamp_of
 from xcompose.schema import ComponentSchema
 
 PRINTED = 2000
@@ -27,6 +29,8 @@ SLOW = 2.0
 """Seconds: a plugin that takes longer to import is named."""
 imported: dict[Found, Plugin] = {}
 """The third-party plugins that were imported by this process, as they were the first time."""
+_stamps: dict[str, str] = {}
+"""The stamps of third-party plugins before this process imported them, by module."""
 
 
 @attrs.frozen
@@ -78,6 +82,8 @@ class Loaded:
 
     plugin: Plugin
     components: tuple[Component, ...] = ()
+    stamp: str = ""
+    """Of its code, taken before that was imported; empty where it is not known what code was imported."""
 
 
 class Loader:
@@ -96,6 +102,7 @@ class Loader:
         if found.namespace:
             for module in ("torch", "einops", "xcompose.api"):  # which all may import: their time is not the plugin's
                 importlib.import_module(module)
+        stamp = _stamp_before_import(found) if found.namespace else ""
         begin, printed = time.perf_counter(), io.StringIO()
         components: tuple[Component, ...] = ()
         facts: dict[str, Any] = {}
@@ -115,7 +122,7 @@ class Loader:
         plugin = Plugin(found, seconds=time.perf_counter() - begin, printed=said, **facts)
         if found.namespace:
             imported.setdefault(found, plugin)
-        return Loaded(plugin, components)
+        return Loaded(plugin, components, stamp)
 
     def _register(self, module: Any, found: Found) -> tuple[tuple[Component, ...], tuple[str, ...], tuple[str, ...]]:
         if self._announced.setdefault(found.module, found) != found:
@@ -145,6 +152,13 @@ class Loader:
             return []
         others = [p for p in self.manager.get_plugins() if p is not module]
         return listed(hook, self.manager.subset_hook_caller(hook, remove_plugins=others)())
+
+
+def _stamp_before_import(found: Found) -> str:
+    """What is imported already may be older than its file, which is stamped only before the import."""
+    if found.module not in sys.modules:
+        _stamps[found.module] = stamp_of(found)
+    return _stamps.get(found.module, "")
 
 
 def refused(found: Found) -> Plugin | None:

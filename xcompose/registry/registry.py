@@ -141,6 +141,6 @@ def _third_party(loader: Loader) -> list[Loaded]:
         plugin = refused(found) or kept.peek(found)
         loaded = loader.load(found) if plugin is None else Loaded(plugin)
         if plugin is None:
-            kept.keep(loaded.plugin)
+            kept.keep(loaded)
         known.append(loaded)
     return known

@@ -83,7 +83,7 @@ class Shelf(Mapping[Key, Component]):
         loaded = self._load(plugin)
         if loaded.plugin.error or loaded.plugin.schemas != plugin.schemas:
             if plugin.found.namespace:
-                kept.keep(loaded.plugin)
+                kept.keep(loaded)
             raise SpecError(_changed(plugin, loaded.plugin))
         for component in loaded.components:
             key = (component.kind, component.full_name)
