@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,10 @@ error[XC013]: no pattern is called 'windw'
 2 | model: {type: decoder, dim: 8, heads: 3, layers: "2*attention(pattern=windw(4))"}
   |                                                                       ^^^^^
   = fix: did you mean 'window'?"""
+IDLE = (
+    "xcompose_specs names 'bad.xc.yaml', 'more/*.xc.yaml', but no spec that pytest found fits: "
+    "a spec ends in .xc.yaml, lies in `testpaths`, and not in `norecursedirs`"
+)
 LATER = ("compose", "build", "contracts", "numerics")
 
 
@@ -75,7 +80,18 @@ def test_a_spec_has_a_test_for_each_stage_of_itself_and_of_each_variant(specs):
 
     assert collected(specs, "good.xc.yaml") == [
         *(f"good.xc.yaml::{stage}" for stage in stages),
-        *(f"good.xc.yaml::wide::{stage}" for stage in stages),
+        *(f"good.xc.yaml::@wide::{stage}" for stage in stages),
+    ]
+
+
+def test_a_variant_may_have_the_name_of_a_stage(specs):
+    (specs.path / "good.xc.yaml").write_text(GOOD.replace("wide:", "parse:"))
+    result = specs.runpytest_inprocess("good.xc.yaml::@parse::schema", "good.xc.yaml::parse", "-v")
+
+    result.assert_outcomes(passed=2)
+    assert [line.split()[0] for line in result.outlines if "PASSED" in line] == [
+        "good.xc.yaml::@parse::schema",
+        "good.xc.yaml::parse",
     ]
 
 
@@ -89,7 +105,10 @@ def test_nothing_is_a_test_that_nobody_named(specs):
         ("some/", {"some/one.xc.yaml", "some/more/two.xc.yaml"}),
         ("some", {"some/one.xc.yaml", "some/more/two.xc.yaml"}),
         ("some/*.xc.yaml", {"some/one.xc.yaml"}),
+        ("some/**", {"some/one.xc.yaml", "some/more/two.xc.yaml"}),
+        ("./some/../some/o?e.xc.yaml", {"some/one.xc.yaml"}),
         ("**/two.xc.yaml", {"some/more/two.xc.yaml"}),
+        ("**/some/**/[ot]*.xc.yaml", {"some/one.xc.yaml", "some/more/two.xc.yaml"}),
         ("good.xc.yaml", {"good.xc.yaml"}),
         ("som", set()),
     ],
@@ -102,6 +121,61 @@ def test_a_setting_names_files_folders_and_patterns(specs, named, found):
     specs.makeini(f"[pytest]\nxcompose_specs = {named}\nxcompose_stage = parse\n")
 
     assert {line.partition("::")[0] for line in collected(specs)} == found
+
+
+def test_patterns_look_nothing_up(specs, monkeypatch):
+    specs.makeini("[pytest]\ntestpaths = .\nxcompose_specs = **/*.xc.yaml\nxcompose_stage = parse\n")
+    glob, looked = Path.glob, []
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: looked.append(pattern) or glob(path, pattern))
+
+    assert collected(specs)
+    assert "**/*.xc.yaml" not in looked
+
+
+@pytest.fixture
+def idle(specs: pytest.Pytester) -> pytest.Pytester:
+    """A wrong spec that the settings name, in a folder that pytest does not walk."""
+    specs.makeini("[pytest]\ntestpaths = tests\nxcompose_specs = bad.xc.yaml\n  more/*.xc.yaml\n  tests/\n")
+    tests = specs.mkdir("tests")
+    (tests / "test_one.py").write_text("def test_one(): pass\n")
+    (tests / "one.xc.yaml").write_text(GOOD)
+    return specs
+
+
+def test_a_run_of_everything_is_never_green_where_a_setting_comes_to_nothing(idle):
+    result = idle.runpytest_inprocess("--xc-stage=parse")
+
+    result.assert_outcomes(errors=1)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert IDLE in result.outlines
+
+
+@pytest.mark.slow
+def test_nor_is_it_where_workers_share_it_out(idle):
+    result = idle.runpytest_subprocess("--xc-stage=parse", "-n", "1", "-p", "xdist.plugin")
+
+    result.assert_outcomes(passed=3, errors=1)
+    assert IDLE in result.outlines
+
+
+@pytest.mark.parametrize("words", [("tests",), ("--rootdir=.", "tests/test_one.py")], ids=" ".join)
+def test_a_run_of_a_part_needs_no_spec(idle, words):
+    result = idle.runpytest_inprocess("--xc-stage=parse", *words)
+
+    assert result.ret == pytest.ExitCode.OK
+    assert "xcompose_specs names" not in "\n".join(result.outlines)
+
+
+def test_a_run_below_the_settings_needs_no_spec(idle, monkeypatch):
+    monkeypatch.chdir(idle.path / "tests")
+    idle.runpytest_inprocess("--xc-stage=parse").assert_outcomes(passed=3)
+
+
+def test_a_run_that_leaves_files_out_warns(idle):
+    result = idle.runpytest_inprocess("--xc-stage=parse", "--ignore-glob=*bad*")
+
+    result.assert_outcomes(passed=3)
+    assert any(line.endswith(f"PytestWarning: {IDLE}") for line in result.outlines)
 
 
 def test_pytest_leaves_out_what_it_is_told_to(specs):
@@ -145,7 +219,7 @@ def test_words_choose_variants_and_stages(specs):
     result = specs.runpytest_inprocess("good.xc.yaml", "-k", "wide and schema", "-v")
 
     result.assert_outcomes(passed=1, deselected=11)
-    assert any(line.startswith("good.xc.yaml::wide::schema PASSED") for line in result.outlines)
+    assert any(line.startswith("good.xc.yaml::@wide::schema PASSED") for line in result.outlines)
 
 
 def test_stages_are_run_once_whichever_tests_are_chosen(specs, monkeypatch):
@@ -209,7 +283,7 @@ def test_collecting_imports_nothing_heavy(specs):
 
 
 def test_workers_share_the_tests_out(specs):
-    words = ["-n", "2", "--dist", "worksteal", "--xc-stage=schema", "--junitxml=junit.xml", "-p", "xdist.plugin"]
+    words = ["-n", "1", "--dist", "worksteal", "--xc-stage=schema", "--junitxml=junit.xml", "-p", "xdist.plugin"]
     result = specs.runpytest_subprocess("good.xc.yaml", "bad.xc.yaml", *words)
 
     result.assert_outcomes(passed=5, failed=1)

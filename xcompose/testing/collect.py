@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 CHECKER: pytest.StashKey[Checker] = pytest.StashKey()
 CHOSEN: pytest.StashKey[frozenset[str]] = pytest.StashKey()
 WALK: pytest.StashKey[Walk] = pytest.StashKey()
+MET: pytest.StashKey[set[str]] = pytest.StashKey()
+"""The patterns of `xcompose_specs` that some spec of the walk fits."""
 
 
 class Wrong(Exception):
@@ -33,19 +38,60 @@ def wanted(path: Path, session: pytest.Session) -> bool:
     """Whether a spec is a test: named on the command line, or by `xcompose_specs`."""
     if session.isinitpath(path):
         return True
-    config = session.config
-    root = config.inipath.parent if config.inipath else config.rootpath
-    if not path.is_relative_to(root):
-        return False
-    return any(_matches(path, root, pattern) for pattern in config.getini("xcompose_specs"))
+    root = _root(session.config)
+    fitting = {pattern for pattern in session.config.getini("xcompose_specs") if _matches(path, root, pattern)}
+    if any(session.isinitpath(place) for place in path.parents):  # else it is only beside what is walked
+        session.stash.setdefault(MET, set()).update(fitting)
+    return bool(fitting)
+
+
+def _root(config: pytest.Config) -> Path:
+    """What the patterns of the settings start from."""
+    return config.inipath.parent if config.inipath else config.rootpath
 
 
 def _matches(path: Path, root: Path, pattern: str) -> bool:
-    """Whether a file is the one, lies below the folder, or fits the pattern."""
-    place = Path(os.path.normpath(root / pattern))
-    if path.is_relative_to(place):
+    """Whether a file is the one, lies below the folder, or fits the pattern; nothing is looked up."""
+    if path.is_relative_to(os.path.normpath(root / pattern)):
         return True
-    return any(char in pattern for char in "*?[") and path in root.glob(pattern)
+    return _fits(path.parts, Path(os.path.normpath(os.path.join(glob.escape(str(root)), pattern))).parts)
+
+
+def _fits(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path fits a pattern, part by part; `**` is any number of parts."""
+    if not pattern:
+        return not names
+    if pattern[0] == "**":
+        return any(_fits(names[k:], pattern[1:]) for k in range(len(names) + 1))
+    return bool(names) and fnmatch(names[0], pattern[0]) and _fits(names[1:], pattern[1:])
+
+
+def refuse_idle_patterns(session: pytest.Session) -> None:
+    """Of a run of everything: a setting that no spec fits is an error of the collection, and no green run.
+
+    A run that is told to leave files out is warned. An error, not an exception: workers of xdist hand errors on.
+    """
+    config = session.config
+    met = session.stash.get(MET, set())
+    idle = [pattern for pattern in config.getini("xcompose_specs") if pattern not in met]
+    if not idle or not _runs_everything(config):
+        return
+    said = (
+        f"xcompose_specs names {', '.join(map(repr, idle))}, but no spec that pytest found fits: "
+        f"a spec ends in .xc.yaml, lies in `testpaths`, and not in `norecursedirs`"
+    )
+    if config.option.ignore or config.option.ignore_glob:
+        warnings.warn(pytest.PytestWarning(said), stacklevel=1)
+    else:
+        session.ihook.pytest_collectreport(report=pytest.CollectReport("xcompose_specs", "failed", said, []))
+
+
+def _runs_everything(config: pytest.Config) -> bool:
+    """Whether no file and no folder was named, nor the run begun below the settings."""
+    sources = config.ArgsSource
+    if config.args_source is sources.INVOCATION_DIR:
+        return config.invocation_params.dir == _root(config)
+    return config.args_source is sources.TESTPATHS
 
 
 def last_stage(config: pytest.Config) -> str:
@@ -133,17 +179,17 @@ class SpecFile(pytest.File):
         except SpecError:
             names = ()
         for name in names:
-            yield Variant.from_parent(self, name=name)
+            yield Variant.from_parent(self, name=f"@{name}")
 
     def teardown(self) -> None:
         self.stash[WALK].forget()
 
 
 class Variant(pytest.Collector):
-    """The stages of a variant."""
+    """The stages of a variant; it is called `@NAME`, since a variant may have the name of a stage."""
 
     def collect(self) -> Iterator[StageTest]:
-        yield from _stages(self, self.name)
+        yield from _stages(self, self.name.removeprefix("@"))
 
     def teardown(self) -> None:
         self.stash[WALK].forget()

@@ -47,3 +47,12 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SpecFile |
     if not wanted(file_path, parent.session):
         return None
     return SpecFile.from_parent(parent, path=file_path)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(session: pytest.Session) -> None:
+    """Refuse a setting that comes to nothing."""
+    if session.config.getini("xcompose_specs"):
+        from xcompose.testing.collect import refuse_idle_patterns
+
+        refuse_idle_patterns(session)
