@@ -81,3 +81,23 @@ def test_the_spec_of_a_run_is_read_with_a_warning(text, monkeypatch):
 
     with pytest.warns(UserWarning, match=r"^mine: the spec was edited since it was frozen"):
         assert load_spec(Path("frozen.xc.yaml")).model is not None
+
+
+def test_equal_options_and_tensors_that_read_other_rows_are_refused(text, monkeypatch):
+    from xcompose_plugins.patterns.window import Window
+
+    assert "\n  reads: 64 " in text
+    allows = Window.allows
+    monkeypatch.setattr(Window, "allows", lambda self, q, k: allows(self, q, k) & (q.at - k.at != 2))
+    lines = said().splitlines()
+
+    assert lines[0] == "error[XC044]: the model's mixers may read other rows than when the spec was frozen"
+    assert lines[1].endswith("   frozen.reads")
+    assert lines[4].endswith("^ equal options read other rows of a text of 64 now")
+
+
+def test_a_record_of_before_is_not_asked_who_reads_whom(text):
+    head, _, rest = text.partition("\n  reads: ")
+    frozen(f"{head}\n{rest.partition(chr(10))[2]}")
+
+    assert "1 spec: 0 findings" in said()

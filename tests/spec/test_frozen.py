@@ -221,7 +221,9 @@ ACME = TEXT.replace("window(${w})", "none, memory=acme/mean")
 def test_a_component_of_another_distribution(monkeypatch):
     monkeypatch.setattr("xcompose.spec.frozen.version_of", {"acme-mixers": "0.3.1", "xcompose": VERSION}.__getitem__)
     text = frozen(Catalogue([*CATALOGUE, MEAN]), ACME)
-    monkeypatch.setattr("xcompose.spec.drift.version_of", {"acme-others": "2.0"}.__getitem__)
+    monkeypatch.setattr(
+        "xcompose.spec.drift.version_of", {"acme-others": "2.0", "acme-mixers": "", "xcompose": VERSION}.__getitem__
+    )
     there = Catalogue([*CATALOGUE, attrs.evolve(MEAN, distribution="acme-others")])
     lines = said(text, there).splitlines()
 
@@ -295,20 +297,75 @@ class Model:
         return list(self.tensors.values())
 
 
+def never(n: int) -> str:
+    raise AssertionError(n)
+
+
 def test_what_a_model_holds_is_compared():
     then = Model(a=Tensor(3, 5), b=Tensor(7, 2))
     text = signed(load_text(TEXT, "s", catalogue=CATALOGUE), CATALOGUE, model=then)
     spec = load_text(text, "s", catalogue=CATALOGUE)
 
     assert structure(then)["parameters"] == 29
-    assert rebuilt(spec, Model(b=Tensor(7, 2), a=Tensor(3, 5))) == []
-    assert [d.message for d in rebuilt(spec, Model(a=Tensor(3, 5), b=Tensor(7, 3)))] == [
+    assert rebuilt(spec, Model(b=Tensor(7, 2), a=Tensor(3, 5)), never) == []
+    assert [d.message for d in rebuilt(spec, Model(a=Tensor(3, 5), b=Tensor(7, 3)), never)] == [
         "the model has 36 parameters, and had 29 when the spec was frozen"
     ]
-    assert [d.message for d in rebuilt(spec, Model(a=Tensor(5, 3), b=Tensor(7, 2)))] == [
+    assert [d.message for d in rebuilt(spec, Model(a=Tensor(5, 3), b=Tensor(7, 2)), never)] == [
         "the model's tensors have other names or shapes than when the spec was frozen"
     ]
-    assert rebuilt(load_text(TEXT, "s", catalogue=CATALOGUE), then) == []
+    assert rebuilt(load_text(TEXT, "s", catalogue=CATALOGUE), then, never) == []
+
+
+def test_who_reads_whom_is_compared():
+    model = Model(a=Tensor(3, 5))
+    text = signed(load_text(TEXT, "s", catalogue=CATALOGUE), CATALOGUE, model=model, reads="17 abc")
+    spec = load_text(text, "s", catalogue=CATALOGUE)
+
+    assert rebuilt(spec, model, {17: "abc"}.__getitem__) == []
+    (found,) = rebuilt(spec, model, {17: "abd"}.__getitem__)
+    assert (found.severity, found.message, found.label, found.path) == (
+        "error", "the model's mixers may read other rows than when the spec was frozen",
+        "equal options read other rows of a text of 17 now", "frozen.reads",
+    )  # fmt: skip
+    for reads in ("513 abc", "0 abc", "abc", "17 ", "99999999999 abc"):
+        edited = load_text(text.replace("17 abc", f"'{reads}'"), "s", catalogue=CATALOGUE)
+        assert len(rebuilt(edited, model, {17: "abc"}.__getitem__)) == 1
+
+
+def test_another_version_is_a_warning_that_names_both(monkeypatch):
+    versions = {"acme-mixers": "0.3.1", "xcompose": "0.1.0"}
+    for module in ("frozen", "drift"):
+        monkeypatch.setattr(f"xcompose.spec.{module}.version_of", versions.__getitem__)
+    there = Catalogue([*CATALOGUE, MEAN])
+    text = frozen(there, ACME)
+    assert said(text, there) == ""
+
+    versions |= {"acme-mixers": "0.4.0", "xcompose": "0.2.0"}
+    spec, found = check_text(text, "s", (), there)
+    assert spec is not None
+    assert [(d.code, d.severity, d.message) for d in found] == [
+        ("XC044", "warning", "xcompose is 0.2.0 now, and was 0.1.0 when the spec was frozen"),
+        ("XC044", "warning", "acme-mixers is 0.4.0 now, and was 0.3.1 when the spec was frozen"),
+    ]
+    assert found[1].fixes == ("pip install acme-mixers==0.3.1", "freeze it again from its source")
+    assert said(text, there).splitlines()[1].endswith("frozen.plugins")
+
+    versions["xcompose"] = "0.1.0"
+    model = Model(a=Tensor(3, 5))
+    spec = load_text(signed(spec, there, reads="17 abc"), "s", catalogue=there)
+    versions["acme-mixers"] = "0.5.0"
+    (found,) = rebuilt(spec, model, {17: "abd"}.__getitem__)
+    assert found.label.endswith("now (acme-mixers 0.4.0 then, 0.5.0 now)")
+    assert found.fixes[0] == "pip install acme-mixers==0.4.0"
+
+
+def test_a_frozen_spec_of_before_still_loads():
+    text = frozen()
+    assert "reads:" not in text
+    spec = load_text(text, "s", catalogue=CATALOGUE)
+
+    assert rebuilt(spec, Model(a=Tensor(3, 5)), never) == []
 
 
 def test_a_setting_of_training_that_came(monkeypatch):

@@ -21,8 +21,9 @@ def run(
 ) -> None:
     """Print a spec with all its defaults and nothing to look up, and a record of what it means.
 
-    The record holds versions, and digests of options and of the model's tensors. `check` refuses the frozen spec when
-    it does not mean the same any more.
+    The record holds versions, and digests of options, of the model's tensors, and of who may read whom in it. `check`
+    refuses the frozen spec when it does not mean the same any more; tensors and who reads whom it compares from stage
+    `build` on.
     """
     from xcompose import registry
     from xcompose.compose.build import plan_model
@@ -30,6 +31,8 @@ def run(
     from xcompose.spec import check
     from xcompose.spec.frozen import signed
     from xcompose.train.folder import write_atomically
+    from xcompose.verify.facts import Facts
+    from xcompose.verify.sight import sight
 
     installed = registry.load()
     found, said = check(spec, set_ or (), installed.catalogue, drifted="warning")
@@ -39,7 +42,8 @@ def run(
     if drifted:
         print_findings(drifted)
     model = plan_model(found, registry=installed) if found.model is not None else None
-    text = signed(found, installed.catalogue, output.parent if output is not None else None, model)
+    reads = sight(Facts(model, found)) if model is not None else ""
+    text = signed(found, installed.catalogue, output.parent if output is not None else None, model, reads)
     if output is None:
         sys.stdout.write(text)
         return

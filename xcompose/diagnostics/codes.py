@@ -438,8 +438,9 @@ _TABLE = (
         "a frozen spec does not mean what it meant",
         "A frozen spec says what it meant: which components of which versions, and what they built. Something of it "
         "is different now: the text was edited, a component has an option that was not there, or comes from elsewhere, "
-        "or the tensors of the model have other names or shapes. Freeze it again from its source, or install what it "
-        "was frozen with.",
+        "or the tensors of the model have other names or shapes, or its mixers may read other rows. A warning says "
+        "that a distribution has another version: what it computes otherwise is not compared. Freeze it again from its "
+        "source, or install what it was frozen with.",
         bad=(
             "xcompose: 1\n"
             "model: {type: decoder, dim: 256, layers: 4}\n"

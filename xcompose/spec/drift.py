@@ -6,7 +6,8 @@ not there, or a default where there was none. And a value that is another one wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -15,7 +16,7 @@ from xcompose.diagnostics import Diagnostic, Note, Span
 from xcompose.spec import tree
 from xcompose.spec.catalogue import Catalogue
 from xcompose.spec.freeze import written
-from xcompose.spec.frozen import meaning, signature, structure, unset, version_of
+from xcompose.spec.frozen import LONGEST, meaning, signature, structure, unset, version_of
 from xcompose.spec.model import Layer, Node, Record, Section, Spec
 
 DRIFTED = "XC044"
@@ -63,15 +64,22 @@ def missing(record: Record, catalogue: Catalogue, root: tree.Mapping) -> list[Di
     return found
 
 
-def rebuilt(spec: Spec, model: Any) -> list[Diagnostic]:
-    """What the model of a frozen spec holds that it did not hold, or the other way round.
+def rebuilt(spec: Spec, model: Any, reads: Callable[[int], str]) -> list[Diagnostic]:
+    """What the model of a frozen spec holds or reads that it did not hold or read, or the other way round.
 
     Args:
         spec: as it was read.
         model: as it is built now, on any device.
+        reads: the digest of who may read whom in it now, in a text of so many rows.
     """
-    record = spec.frozen
-    if record is None or record["tensors"] is None:
+    if spec.frozen is None:
+        return []
+    found = _holds(spec.frozen, model) or _reads(spec.frozen, reads)
+    return [attrs.evolve(one, stage="build", spec=spec.name) for one in found]
+
+
+def _holds(record: Record, model: Any) -> list[Diagnostic]:
+    if record["tensors"] is None:
         return []
     now = structure(model)
     if now == {name: record[name] for name in now}:
@@ -81,8 +89,18 @@ def rebuilt(spec: Spec, model: Any) -> list[Diagnostic]:
     if now["parameters"] == then:
         name, message = "tensors", "the model's tensors have other names or shapes than when the spec was frozen"
     label = "equal options build another model now" + _versions(record)
-    finding = _finding(message, record.spans.get(name), label, _mends(record), path=f"frozen.{name}")
-    return [attrs.evolve(finding, stage="build", spec=spec.name)]
+    return [_finding(message, record.spans.get(name), label, _mends(record), path=f"frozen.{name}")]
+
+
+def _reads(record: Record, reads: Callable[[int], str]) -> list[Diagnostic]:
+    if record["reads"] is None:
+        return []
+    length, _, then = record["reads"].partition(" ")
+    if re.fullmatch("[1-9][0-9]{0,3}", length) and int(length) <= LONGEST and reads(int(length)) == then:
+        return []
+    label = f"equal options read other rows of a text of {length} now" + _versions(record)
+    message = "the model's mixers may read other rows than when the spec was frozen"
+    return [_finding(message, record.spans.get("reads"), label, _mends(record), path="frozen.reads")]
 
 
 @attrs.frozen
@@ -97,11 +115,27 @@ class _Drift:
         places: dict[Span | None, list[Later]] = {}
         for one in later.values():
             places.setdefault(one.span, []).append(one)
-        found = [*self._moved(), *(self._came(*together) for together in places.values())]
+        found = [*self._versions(), *self._moved(), *(self._came(*together) for together in places.values())]
         of_layers = {("", "", one.option) for one in later.values() if one.node and one.node.kind == "model"}
         if meaning(self.spec, self.catalogue, frozenset(later) | of_layers) != self.record["meaning"]:
             found.append(self._edited())
         return found
+
+    def _versions(self) -> Iterator[Diagnostic]:
+        """Warnings of those that have another version: they may compute something else, which no digest shows."""
+        origins = {
+            origin for kind, name, origin, _ in _components(self.record)
+            if (schema := self.catalogue.get(kind, name)) is not None and schema.distribution == origin
+        }  # fmt: skip
+        for name, then, now in _others(self.record, "xcompose", *origins):
+            yield attrs.evolve(
+                _finding(
+                    f"{name} is {now or 'not installed'} now, and was {then} when the spec was frozen",
+                    _span(self.root, "plugins", name), "names, options, tensors and who reads whom are compared; "
+                    "what is computed otherwise is not seen", (_install(name, then), AGAIN), path="frozen.plugins",
+                ),
+                severity="warning",
+            )  # fmt: skip
 
     def _moved(self) -> Iterator[Diagnostic]:
         """Components of another distribution than they were."""
@@ -133,7 +167,7 @@ class _Drift:
             label = f"edited since, or read otherwise: the options of the {', the '.join(changed)} are others now"
             return _finding(
                 "the spec means something else than when it was frozen", _span(self.root, "meaning"),
-                label + _versions(self.record), (*_mends(self.record)[:1], fix), path="frozen.meaning",
+                label + _versions(self.record), (*_mends(self.record)[:-1], fix), path="frozen.meaning",
             )  # fmt: skip
         label = "its model, addons, task or training are others than then"
         return _finding(
@@ -206,15 +240,24 @@ def _settings(value: Any, path: str) -> Iterator[Later]:
         yield from _of(value, set())
 
 
-def _versions(record: Record, distribution: str = "xcompose") -> str:
-    then, now = record["plugins"].get(distribution, ""), version_of(distribution)
-    return f" ({distribution} {then} then, {now or 'none'} now)" if then != now else ""
+def _others(record: Record, *among: str) -> list[tuple[str, str, str]]:
+    """Distributions with another version than when the spec was frozen: name, version then, version now.
+
+    Args:
+        record: of the frozen spec.
+        among: of which; of all that it names if not said.
+    """
+    known = {name: then for name, then in record["plugins"].items() if then and (not among or name in among)}
+    return [(name, then, now) for name, then in known.items() if (now := version_of(name)) != then]
 
 
-def _mends(record: Record, distribution: str = "xcompose") -> tuple[str, ...]:
-    then = record["plugins"].get(distribution, "")
-    same = not then or then == version_of(distribution)
-    return (AGAIN,) if same else (_install(distribution, then), AGAIN)
+def _versions(record: Record, *among: str) -> str:
+    said = [f"{name} {then} then, {now or 'none'} now" for name, then, now in _others(record, *among)]
+    return f" ({'; '.join(said)})" if said else ""
+
+
+def _mends(record: Record, *among: str) -> tuple[str, ...]:
+    return (*(_install(name, then) for name, then, _ in _others(record, *among)), AGAIN)
 
 
 def _install(distribution: str, version: str) -> str:

@@ -20,9 +20,13 @@ from xcompose.spec.model import Expectation, Layer, Node, Section, Spec
 
 SHORT = 12
 """Hexadecimal digits of a component's digest."""
+LONGEST = 512
+"""Rows at which it is compared who may read whom."""
 
 
-def signed(spec: Spec, catalogue: Catalogue, folder: str | os.PathLike[str] | None = None, model: Any = None) -> str:
+def signed(
+    spec: Spec, catalogue: Catalogue, folder: str | os.PathLike[str] | None = None, model: Any = None, reads: str = ""
+) -> str:
     """The text of a frozen spec with the record of what it means.
 
     Args:
@@ -30,8 +34,9 @@ def signed(spec: Spec, catalogue: Catalogue, folder: str | os.PathLike[str] | No
         catalogue: the components there are.
         folder: where the text will stand, as for `freeze`.
         model: as the spec builds it, on any device; what it holds is recorded, too.
+        reads: who may read whom in it: a length and a digest.
     """
-    return dump({**as_data(spec, folder, short=True), "frozen": record(spec, catalogue, model)})
+    return dump({**as_data(spec, folder, short=True), "frozen": record(spec, catalogue, model, reads)})
 
 
 def unsigned(text: str) -> str:
@@ -39,7 +44,7 @@ def unsigned(text: str) -> str:
     return text.partition("\nfrozen:\n")[0].rstrip("\n") + "\n"
 
 
-def record(spec: Spec, catalogue: Catalogue, model: Any = None) -> dict[str, Any]:
+def record(spec: Spec, catalogue: Catalogue, model: Any = None, reads: str = "") -> dict[str, Any]:
     """What a spec means now, as plain data."""
     components: dict[str, dict[str, str]] = {}
     plugins = {"xcompose": version_of("xcompose")}
@@ -51,7 +56,8 @@ def record(spec: Spec, catalogue: Catalogue, model: Any = None) -> dict[str, Any
     found = {
         "language": settings.VERSION, "plugins": plugins, "meaning": meaning(spec, catalogue), "components": components,
     }  # fmt: skip
-    return found if model is None else {**found, **structure(model)}
+    holds = {} if model is None else structure(model)
+    return {**found, **holds, **({"reads": reads} if reads else {})}
 
 
 def structure(model: Any) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def check_document(
         spec = None
     if spec is not None:
         for finding in _drift(document, spec, [*variants, *sets], catalogue, findings.failed):
-            findings.add(attrs.evolve(finding, severity=drifted))
+            findings.add(attrs.evolve(finding, severity=drifted) if finding.severity == "error" else finding)
         spec = attrs.evolve(spec, frozen=None) if variants or sets else spec
     ordered = sorted(findings.diagnostics, key=_order)
     return (None if findings.failed else spec), ordered
@@ -160,7 +160,7 @@ def _drift(
     alone = [document] if changes and spec.frozen is not None else []
     found = drift.drift(spec, catalogue, document.root) if not changes else []
     for one in [*alone, *frozen_bases(document)]:
-        found += [d for d in check_document(one, (), (), catalogue, "warning")[1] if d.code == drift.DRIFTED]
+        found += [d for d in check_document(one, (), (), catalogue)[1] if d.code == drift.DRIFTED]
     return found
 
 

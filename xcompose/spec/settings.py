@@ -91,6 +91,8 @@ class FrozenOptions:
     """How many numbers the model held."""
     tensors: Text | None = option(None)
     """A digest of the names and shapes of the model's tensors."""
+    reads: Text | None = option(None)
+    """A length, and a digest of who may read whom in a text of it."""
 
 
 DEFAULT_LENGTH = 1024

@@ -101,6 +101,7 @@ class PatternContract(MixingContract):
             for_drawn(check, 3 * self.examples, self.seed, **drawn)
 
     def test_the_last_reader_is_not_too_early(self, expression: str) -> None:
+        from xcompose.attention.checks import early_last_reader
         from xcompose.attention.pattern import Point
 
         for stand, causal, _, part in self.fixed(expression):
@@ -114,9 +115,11 @@ class PatternContract(MixingContract):
             latest = np.where(reads.any(0), n - 1 - reads[::-1].argmax(0), -1)
             said = np.broadcast_to(part.last_reader(at), (n,))
             alone = np.array([part.last_reader(int(j)) for j in at[:: max(1, n // 20)]])
-            if (early := said < latest).any():
-                j = int(early.argmax())
-                measured = f"key {j}: last_reader says {said[j]}, but query {latest[j]} reads it"
+            early = said < latest
+            j = int(early.argmax())
+            found = (j, said[j], latest[j]) if early[j] else early_last_reader(part, stand.planned.options.length)
+            if found:
+                measured = "key {}: last_reader says {}, but query {} reads it".format(*found)
                 self.breaks(
                     stand, "a cache would drop a key that is still read", measured, "`last_reader` is too early"
                 )

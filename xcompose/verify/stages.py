@@ -40,6 +40,7 @@ from xcompose.verify import (
 from xcompose.verify.blame import raised
 from xcompose.verify.facts import Facts
 from xcompose.verify.results import failed
+from xcompose.verify.sight import sight_at
 from xcompose.verify.subject import Subject, to_blame
 
 Certificate = Callable[[Subject, int], list[Diagnostic]]
@@ -158,7 +159,9 @@ class Later:
         return Facts(self.model, self.spec)
 
     def _build(self) -> list[Diagnostic]:
-        return [*rebuilt(self.spec, self.model), *expect.counted(self.spec.expect, self._facts(), self.spec.name)]
+        facts = self._facts()
+        drifted = rebuilt(self.spec, self.model, lambda n: sight_at(facts, n))
+        return [*drifted, *expect.counted(self.spec.expect, facts, self.spec.name)]
 
     def _contracts(self) -> list[Diagnostic]:
         self.subject, self.said = self._choose()
