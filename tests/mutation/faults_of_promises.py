@@ -136,6 +136,9 @@ def trains_base(bed: Bed) -> None:
     spec=decoder("attention(score=linear)", "attention(pattern=window(3))")
     + "variants: {near: {model: {layers: [attention(score=linear), attention(pattern=window(3)), attention]}, "
     "expect: {state: O(1)}}}\n",
+    sound=decoder("attention(score=linear)", "attention(pattern=window(3))")
+    + "variants: {near: {model: {layers: [attention(score=linear), attention(pattern=window(3))]}, "
+    "expect: {state: O(1)}}}\n",
     finds=("XC061", "expect.state", "expected state O(1), found O(n)"),
     variant="near",
     names="layer 2 keeps more with every token",

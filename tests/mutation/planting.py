@@ -36,10 +36,8 @@ class Fault:
     code: str
     path: str
     message: str
-    also: tuple[str, ...] = ()
-    """Codes of what else is found, in order; all of it about the same layer."""
     names: str = ""
-    """What a finding about a promise of the whole spec says of the layer, in a note."""
+    """What a note says of the layer, where the finding itself is about a promise of the whole spec."""
     sound: str = ""
     """The spec without its fault, where the spec is what is faulty."""
     variant: str = ""

@@ -7,6 +7,7 @@ The table is in the files `faults_of_*.py`: what the fault is, where public code
 from __future__ import annotations
 
 import importlib
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +22,10 @@ for _file in sorted(HERE.glob("faults_of_*.py")):
     importlib.import_module(_file.stem)
 
 EVERY = pytest.mark.parametrize("planted", FAULTS, ids=str)
+
+
+COUNTS = {"expect.params", "expect.trainable"}
+"""Promises of sums over the whole model: no layer is to blame, and none is named."""
 
 
 def layer_of(path: str) -> str:
@@ -48,7 +53,7 @@ def test_a_planted_fault_is_found_where_it_is(planted: Fault, tmp_path, monkeypa
 @pytest.mark.slow
 @EVERY
 def test_the_same_spec_without_the_fault_passes(planted: Fault, tmp_path, monkeypatch):
-    report = checked(planted.sound or planted.spec, tmp_path, monkeypatch, None)
+    report = checked(planted.sound or planted.spec, tmp_path, monkeypatch, None, planted.variant)
 
     assert errors(report.findings) == []
 
@@ -59,4 +64,7 @@ def test_faults_are_many_differ_and_never_sit_in_the_first_layer():
     inside = [fault for fault in FAULTS if ".layers." in fault.path]
     assert len(inside) >= 40
     assert not [fault.name for fault in inside if ".layers.0" in fault.path]
+    promises = [fault for fault in FAULTS if fault.path.startswith("expect.")]
+    assert {fault.path for fault in promises if not fault.names} <= COUNTS
+    assert all(re.match("layer [1-9]", fault.names) for fault in FAULTS if fault.names)
     assert {fault.code for fault in FAULTS} <= set(CODES)
