@@ -137,7 +137,12 @@ def option(
         note: the sentence that explains the option, where there is no docstring below the field.
         renamed_from: what it was called before, oldest first; a spec that says so is read with a warning, and
             `xcompose migrate` rewrites it.
+
+    Raises:
+        TypeError: `renamed_from` is no tuple of names.
     """
+    if isinstance(renamed_from, str) or not all(isinstance(name, str) for name in renamed_from):
+        raise TypeError(f'`renamed_from` takes a tuple of names, such as ("old",), found {renamed_from!r}')
     metadata = {
         "xcompose": dict(
             default=default, main=main, inherited=inherited, layer=layer, at_least=at_least, at_most=at_most,
@@ -211,6 +216,14 @@ class ComponentSchema:
         return next((o for o in self.options if o.main), None)
 
 
+TYPES = (
+    "there are bool, int, float, str, Literal[...], tuple[T, ...], dict[str, T], T | None, classes marked with "
+    "@options, and of xcompose.api AnyValue, Blocks, Budget, Count, Layers, Length, Part.KIND, Real, Section, SpecRef, "
+    "Text and Width"
+)
+"""The types that an option can have, in the words of a message."""
+
+
 def type_of(annotation: Any) -> ValueType:
     """Translate the annotation of an option into a type of the spec language.
 
@@ -236,7 +249,7 @@ def type_of(annotation: Any) -> ValueType:
         return ValueType(plain[annotation])  # type: ignore[arg-type]
     if isinstance(annotation, type) and attrs.has(annotation):
         return ValueType("record", fields=option_schemas(annotation))
-    raise TypeError(f"an option cannot have the type {annotation!r}; see xcompose.schema for the types there are")
+    raise TypeError(f"an option cannot have the type {annotation!r}; {TYPES}")
 
 
 @functools.cache

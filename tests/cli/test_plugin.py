@@ -13,6 +13,7 @@ from tests.registry.distributions import BROKEN, CARD, GOOD, Distribution, near
 from tests.registry.installing import forget, install
 from xcompose import registry
 from xcompose.registry import loader
+from xcompose.schema import TYPES
 
 
 @pytest.fixture
@@ -138,8 +139,8 @@ class TestDoctor:
             "misspelt-it  0.1  misspelt  not loaded  # s  broken",
             "XC052 there is no hook 'component'; did you mean 'components'?",
             "optioned-it  0.1  optioned  not loaded  # s  broken",
-            "XC053 the options of pattern 'wrongly' are wrong: an option cannot have the type <class 'complex'>; see "
-            "xcompose.schema for the types there are",
+            "XC053 the options of pattern 'wrongly' are wrong: an option cannot have the type <class 'complex'>; "
+            + TYPES,
             "plain-it  0.1  plain  not loaded  broken",
             "XC054 is announced in the entry-point group 'xcompose', which says no API version; this xcompose has "
             "API 1",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import attrs
 
+from xcompose.schema import TYPES
+
 CARD = """\
 A pattern for tests: a query reads what is near.
 
@@ -102,7 +104,7 @@ REASONS: Mapping[str, str] = {
     "plain-it": "plugin 'plain_it' of plain-it 0.1 is announced in the entry-point group 'xcompose', which says no "
     "API version; this xcompose has API 1",
     "optioned-it": "plugin 'optioned_it' of optioned-it 0.1 is not loaded: the options of pattern 'wrongly' are wrong: "
-    "an option cannot have the type <class 'complex'>; see xcompose.schema for the types there are",
+    f"an option cannot have the type <class 'complex'>; {TYPES}",
     "lacking-it": "plugin 'lacking_it' of lacking-it 0.1 is not loaded: ModuleNotFoundError: No module named "
     "'not_here_at_all'",
     "recursing-it": "plugin 'recursing_it' of recursing-it 0.1 is not loaded: RecursionError: maximum recursion depth "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.registry.distributions import GOOD, Distribution
-from xcompose import registry
+from xcompose import api, registry
+from xcompose.schema import KINDS, TYPES, Part
 
 HEAD = "from xcompose.api import Component, Pattern, hookimpl, options\n\n\n@options\nclass O(Pattern):\n    pass\n\n\n"
 
@@ -72,6 +73,24 @@ def test_what_a_plugin_gives_is_looked_at(installed, source, code, error):
     [plugin] = registry.third_party().plugins
 
     assert (plugin.code, plugin.error) == (code, error)
+
+
+@pytest.mark.parametrize("wrong", ["'old'", "(1,)"])
+def test_old_names_of_an_option_are_a_tuple_of_names(installed, wrong):
+    installed(Distribution("acme-a", GOOD.replace("main=True", f"main=True, renamed_from={wrong}")))
+
+    [plugin] = registry.third_party().plugins
+
+    assert plugin.error == f'TypeError: `renamed_from` takes a tuple of names, such as ("old",), found {wrong}'
+    assert (plugin.code, plugin.where.rpartition("/")[2]) == ("XC050", "acme_a.py:14")
+
+
+def test_the_types_that_a_message_lists_are_those_of_the_api():
+    named = {word.strip(",") for word in TYPES.partition("xcompose.api ")[2].split()} - {"and"}
+    there = {name for name in vars(api) if hasattr(getattr(api, name), "__metadata__")}
+
+    assert named == {*there, "Part.KIND"}
+    assert all(getattr(Part, kind).__metadata__ for kind in KINDS)
 
 
 def test_a_generator_will_do(installed):

@@ -8,6 +8,7 @@ import pytest
 
 from xcompose.registry import Registry
 from xcompose.registry.discovery import Found, built_in, namespace_of
+from xcompose.schema import TYPES
 
 GOOD = """
     from xcompose.api import Component, Count, Pattern, hookimpl, option, options
@@ -70,8 +71,7 @@ def test_a_third_party_component_carries_its_namespace(plugin):
         ),
         (
             GOOD.replace("size: Count", "size: complex"),
-            "the options of pattern 'near' are wrong: an option cannot have the type <class 'complex'>; "
-            "see xcompose.schema for the types there are",
+            "the options of pattern 'near' are wrong: an option cannot have the type <class 'complex'>; " + TYPES,
         ),
         (
             GOOD.replace('name="near"', 'name="Near By"'),
