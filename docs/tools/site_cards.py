@@ -7,14 +7,17 @@ import re
 from collections.abc import Collection
 
 import attrs
-from site_maths import rendered
+from site_maths import PROSE, rendered
 
 BLOCKS = ("Maths", "Shapes", "Cost", "Limits", "Paper")
 WIDTH = 118
 """A line ends before this column unless its author wanted it shorter."""
 LABEL = re.compile(r"([a-z][\w-]*(?:, [a-z][\w-]*)*) {2,}(?=\S)")
-BEGINS = re.compile(rf"{LABEL.pattern}|[a-z][\w-]*(?:, [a-z][\w-]*)*: ")
-"""What begins a statement even where the line before it is full."""
+BEGINS = re.compile(rf"{LABEL.pattern}|[a-z][\w-]*(?:=[\w-]+)?(?:, [a-z][\w-]*)*: ")
+"""A label: what begins a statement even where the line before it is full."""
+DEFINES = re.compile(r"(?:\[[^\]]*\]|[A-Za-z]\w*)'?(?:_\S+)?(?:\([^()]*\))? (?:=|<-) ")
+"""A formula that says what something is: it begins a statement, too, unless the line before it leads up to it."""
+LEADS = re.compile(rf"(?:.*[\s(])?(?:{PROSE.pattern})|.*[,:(=+*/-]", re.DOTALL)
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 
 
@@ -50,19 +53,27 @@ def card_of(text: str) -> Card:
 
 
 def _lines(name: str, body: str) -> tuple[Line, ...]:
-    """Statements: a line break counts where the next word would have fitted before it."""
+    """Statements: a line break counts where the next word would have fitted before it, and where the next line begins
+    a statement or stands no deeper than a label."""
     lines = [" " * len(name) + body.split("\n")[0], *body.split("\n")[1:]]
     first = min((_indent(line) for line in lines if line.strip()), default=0)
     found: list[Line] = []
-    last = ""
+    last, labelled = "", WIDTH
     for line in filter(str.strip, lines):
-        words = line.split()
-        if last and not BEGINS.match(line.strip()) and len(last.rstrip()) + 1 + len(words[0]) > WIDTH:
+        room = len(last.rstrip()) + 1 + len(line.split()[0]) <= WIDTH
+        if last and not room and _indent(line) > labelled and not _begins(line, last):
             found[-1] = attrs.evolve(found[-1], text=f"{found[-1].text} {line.strip()}")
         else:
             found.append(Line(line.strip(), _indent(line) > first))
+            labelled = _indent(line) if LABEL.match(line.strip()) else -1
         last = line
     return tuple(found)
+
+
+def _begins(line: str, last: str) -> bool:
+    """Whether a line begins a statement, whatever room there was before it."""
+    text = line.strip()
+    return BEGINS.match(text) is not None or (DEFINES.match(text) is not None and not LEADS.fullmatch(last))
 
 
 def _indent(line: str) -> int:

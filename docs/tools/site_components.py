@@ -30,6 +30,8 @@ COUNTED = ("pattern", "score", "memory", "recurrence", "mixer")
 """Kinds whose work is counted on the example."""
 DRAWN = ("pattern", "memory", "recurrence", "mixer")
 """Kinds that decide who reads whom."""
+THROUGH_SLOTS = ("memory", "recurrence")
+"""Kinds whose keys are no tokens: where slots let a query reach every token, a picture of tokens says nothing."""
 OPERATORS = {"union": "|", "intersection": "&", "difference": " - "}
 PLURALS = {"memory": "memories", "ffn": "feed-forward networks", "task": "tasks", "strategy": "strategies"}
 WORDS = {
@@ -233,6 +235,8 @@ def _picture(component: Component, model: Model | None) -> str:
     other = example_model(component, "encoder" if model.decodes else "decoder")
     if other is not None and other.decodes != model.decodes:
         models.append(("decoder" if other.decodes else "encoder", other))
+    if component.kind in THROUGH_SLOTS and not site_pictures.tell(models):
+        return ""
     return f"The layers of the [example](#example).\n\n{site_pictures.of_models(models)}"
 
 

@@ -22,7 +22,7 @@ from latex2mathml.converter import convert
 GREEK = frozenset(["alpha", "beta", "epsilon", "mu", "phi", "pi", "tau"])
 FUNCTIONS = frozenset(["cos", "exp", "log", "log2", "max", "mean", "min", "sin"])
 """What may be applied without brackets, `log p`; with brackets any word is a function."""
-NUMBERS = frozenset(["cf", "decay", "eps", "fan-in", "kr", "lr"])
+NUMBERS = frozenset(["decay", "eps", "fan-in", "lr"])
 """Words that stand for numbers in every card."""
 PROSE = re.compile(
     "a|an|all|and|are|as|at|be|becomes|before|behind|but|by|each|else|every|for|from|gets|has|have|if|in|is|it|its|"

@@ -35,6 +35,13 @@ def of_models(models: Sequence[tuple[str, Model]], most: int = TOKENS) -> str:
     return _row([figure for said, model in models for figure in _figures(said, model, most)])
 
 
+def tell(models: Sequence[tuple[str, Model]], most: int = TOKENS) -> bool:
+    """Whether some picture of the models is more than everything, or everything up to the query."""
+    cards = [card for _, model in models for card in cards_of(model, min(model.options.length or most, most))]
+    drawn = [np.asarray(group.matrix, dtype=bool) for card in cards for group in card.groups]
+    return not all(cells.all() or np.array_equal(cells, np.tril(np.ones_like(cells))) for cells in drawn)
+
+
 def _figures(said: str, model: Model, most: int) -> Iterator[str]:
     cards = {card.mixer: card for card in cards_of(model, min(model.options.length or most, most))}
     for card in cards.values():

@@ -1,7 +1,7 @@
 """Convolved memory: blocks of keys and values are summed up into one slot each, by a convolution that never overlaps.
 
-Maths    K_c = W_K [k_{cf} .. k_{cf+f-1}] + b_K, V_c likewise;  slot c may be read from position cf + f - 1 on
-         of=rows: X_c = W_X [x_{cf} .. x_{cf+f-1}] + b_X, which the attention projects as it projects tokens
+Maths    K_c = W_K [k_{c f} .. k_{c f + f - 1}] + b_K, V_c likewise;  slot c may be read from c f + f - 1 on
+         of=rows: X_c = W_X [x_{c f} .. x_{c f + f - 1}] + b_X, which the attention projects as it projects tokens
          an encoder fills the last block with zeros;  a decoder has no slot for a block that is not complete
 Shapes   k (b n g d);  v (b n g e);  K (b m g d), m = n / f;  W_K (g d, f g d), with per_head (g, d, f d);  W_X (c, f c)
 Cost     time f (g d)^2 for each slot, n (n / f) pairs a head;  a decoder keeps n / f slots and less than f tokens

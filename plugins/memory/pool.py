@@ -1,7 +1,8 @@
 """Pooled memory: blocks of keys and values become one slot each, by their mean or their maximum.
 
-Maths    K_c = mean(k_{cf} .. k_{cf+f-1}), or the maximum of each channel; V_c likewise;  slot c may be read from
-         position cf + f - 1 on;  of=rows: of the rows before the projection, and the attention projects the slots
+Maths    K_c = mean(k_{c f} .. k_{c f + f - 1}), or the maximum of each channel; V_c likewise
+         slot c may be read from c f + f - 1 on
+         of=rows: of the rows before the projection, and the attention projects the slots
          an encoder pools what there is of its last block;  a decoder has no slot for a block that is not complete
 Shapes   k (b n g d);  v (b n g e);  K (b m g d), m = n / f
 Cost     n (n / f) pairs a head, no parameters;  a decoder keeps n / f slots and less than f tokens

@@ -8,12 +8,12 @@ Maths    y_0 a start token, y_i = x_{i-1}, row by row on a grid of H rows and W 
          a layer of `outer` that never leaves a row, axis(1), reads each row by itself and looks ahead in it; any other
          one, axis(0), is causal;  all layers of `inner` are
 Shapes   tokens y (b n), n <= H W;  u, s (b n c);  logits (b n v)
-Cost     the sum of its layers: with rows and columns n (H + W) pairs a head, O(n^1.5)
+Cost     the sum of its layers: with rows and columns n (H + W) pairs a head, O(n^1.5);
          a decoder keeps keys and values of complete rows for causal outer layers, 2 c a place, none for the others;
-         W c for the row above;  the tokens of the row that is not complete;  what inner layers may still read
+         W c for the row above;  the tokens of the row that is not complete;  what inner layers may still read;
          `outer` runs once on each row
-Limits   images of one channel, whose grid has two sides and no blocks: more channels make more rows
-         one outer layer over rows and one over columns with one inner layer over rows see everything before
+Limits   images of one channel, whose grid has two sides and no blocks: more channels make more rows;
+         one outer layer over rows and one over columns with one inner layer over rows see everything before;
          the row that is not complete is known to `inner` alone;  nothing depends on the start token
 Paper    Ho et al., Axial Attention in Multidimensional Transformers, 2019, arXiv:1912.12180, s. 3.2
 """

@@ -3,9 +3,9 @@
 Maths    S_i = {j : x_b(j) = x_b(i) for every axis b but a};  in a decoder also j <= i
          x_b(i) is coordinate b of position i on the model's grid, counted from 0, the last axis fastest
 Shapes   q (b n h d), k (b m g d);  one sequence that fills a grid, or the beginning of one
-Cost     n N_a pairs per head, N_a the side of axis a; all D axes of a grid of equal sides take D n^(1 + 1/D)
+Cost     n N_a pairs per head, N_a the side of axis a; all D axes of a grid of equal sides take D n^(1 + 1/D);
          n (N_a + 1) / 2 in a decoder; the cache keeps the lines along a that are not yet complete, for axis 0 all
-Limits   one axis alone never leaves its line: a sum of mixers, axis(0) | axis(1), or layers in turn join them
+Limits   one axis alone never leaves its line: a sum of mixers, axis(0) | axis(1), or layers in turn join them;
          in a decoder one layer over the column and one over the row do not see what lies above and to the right:
          the model type `axial-decoder` does
 Paper    Ho et al., Axial Attention in Multidimensional Transformers, 2019, arXiv:1912.12180, s. 3.1

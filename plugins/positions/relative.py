@@ -1,13 +1,13 @@
 """Relative labels: a learned vector for each distance up to a limit, which queries ask as they ask keys.
 
-Maths    logit_ij = (q_i k_j + q_i a_L(i,j) + beta_L(i,j)) s, s the scale of the products, beta only with `bias`
-         o_i = sum_j w_ij (v_j + a'_L(i,j)), a' only with `values`
+Maths    logit_ij = (q_i k_j + q_i a_{L(i,j)} + beta_{L(i,j)}) s, s the scale of the products, beta only with `bias`
+         o_i = sum_j w_ij (v_j + a'_{L(i,j)}), a' only with `values`
          in an encoder L = min(j - i, clip) for j >= i, else clip + min(i - j, clip): 2 clip + 1 labels
          in a decoder L = min(i - j, clip): clip + 1 labels; `own=false` leaves out distance 0 and its label
          between a prefix row and a token L is the next label; with `chunk` the one after it where the token stands in
          that row's own part of the text: tokens (r - 1) chunk .. r chunk - 1 for prefix row r = 1, 2 ...
 Shapes   q (b n h d);  a (L h d), or (L d) where heads share it;  beta (L h), or (L 1);  a' (L h e), or (L e)
-Cost     one more product a pair, d + 1 wide, with `values` another of e; a tile beyond `clip` asks but once a query
+Cost     one more product a pair, d + 1 wide, with `values` another of e; a tile beyond `clip` asks but once a query;
          L (d + 1) h parameters, with `values` L e h more, a layer if layers do not share
 Limits   softmax only; terms with weights take the explicit executor; parts of a text have one length (`chunk`), because
          batches do not say where sentences end; prefix rows know their distance among themselves; a slot of a memory

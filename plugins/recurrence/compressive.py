@@ -1,11 +1,11 @@
 """Compressive recurrence: rows of earlier segments, and behind them slots that older rows were squeezed into.
 
 Maths    position i lies in segment s = floor(i / L);  it reads tokens of s, rows j with s L - M <= j < s L, and of the
-         slots k with (k + 1) r <= s L - M, which the rows kr .. kr + r - 1 left behind, the newest N
+         slots k with (k + 1) r <= s L - M, which the rows k r .. k r + r - 1 left behind, the newest N
          what leaves the memory when segment s ends: G_s = rows max(0, s L - M) .. (s + 1) L - M - 1;  x_j stands for
          sg(x_j);  the slots of block k
-         mean, max    mean or maximum of each channel of x_kr .. x_{kr+r-1}
-         conv         W [x_kr .. x_{kr+r-1}] + b
+         mean, max    mean or maximum of each channel of x_{k r} .. x_{k r + r - 1}
+         conv         W [x_{k r} .. x_{k r + r - 1}] + b
          dilated      the r a rows from floor(k / a) r a on give a slots, a = dilation: with t the (k mod a)-th of them,
                       W [x_t, x_{t+a} .. x_{t+(r-1)a}] + b
          most-used    of G_s the |G_s| / r rows with the highest u, in order:  u_j = sum_h sum_{i in s} p_ij, where

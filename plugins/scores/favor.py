@@ -6,7 +6,9 @@ Maths    t' = t / d^(1/4);  w_1 .. w_r rows of W, drawn in blocks of d orthogona
                         variance
          trigonometric  r / 2 rows w, phi(t) = exp(|t'|^2 / 2) [sin(w t'), cos(w t')]: the first form, not positive
          exp            phi(t) = exp(w t')
-         relu           phi(t) = relu(W t') + epsilon;  abs, sigmoid the same with |W t'| and 1 / (1 + exp(-W t'))
+         relu           phi(t) = relu(W t') + epsilon
+         abs            phi(t) = |W t'| + epsilon
+         sigmoid        phi(t) = 1 / (1 + exp(-W t')) + epsilon
          o_i = sum_j phi(q_i) phi(k_j) v_j / sum_j phi(q_i) phi(k_j), in a decoder over j <= i
 Shapes   q (b n h d);  k (b n g d);  v (b n g e);  W (r d), one for all heads of a layer;  features (b n h r)
 Cost     time O(n r (d + e)) a head, in chunks of 128 by matrix products;  state r e + r for each of g, and its scale

@@ -1,11 +1,11 @@
 """Synthesizer: logits that no query and key make together, but a row alone, or a table that knows places alone.
 
 Maths    o_i = sum_j softmax_j(l_ij) v_j over j that i may read;  l = sum_s a_s S_s of r branches, a = softmax(alpha)
-         dense             S_ij = (W_2 relu(W_1 x_i + b_1) + b_2)_j
-         random, fixed     S_ij = R_ij, trained or not
-         factorized-dense  S_ij = A_(j mod a) B_floor(j / a), A and B made as `dense` is, of one hidden layer; a b = N
-         factorized-random S_ij = sum_k F_ik G_jk
-         content           S_ij = s q_i k_j, the ordinary products, the only ones that are scaled
+         dense              S_ij = (W_2 relu(W_1 x_i + b_1) + b_2)_j
+         random, fixed      S_ij = R_ij, trained or not
+         factorized-dense   S_ij = A_(j mod a) B_floor(j / a), A and B made as `dense` is, of one hidden layer; a b = N
+         factorized-random  S_ij = sum_k F_ik G_jk
+         content            S_ij = s q_i k_j, the ordinary products, the only ones that are scaled
 Shapes   x (b n c);  W_1 (h f c);  W_2 (h f N);  A (b n h a), B (b n h b);  R (h N N);  F, G (N h k);  alpha (r)
 Cost     a number for each pair, of `dense` by f products, where the pattern is local for its pairs alone;  parameters
          of a head: dense c f + f + f N + N, random N^2, factorized-dense c f + f + (f + 1) (a + b), factorized-random

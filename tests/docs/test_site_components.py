@@ -96,6 +96,14 @@ def test_a_slot_leads_to_its_kind_and_what_a_layer_says_is_marked(tools):
     assert re.search(r"\| `heads` \| whole number \| the layer's \|", table)
 
 
+def test_a_memory_is_drawn_where_its_picture_tells_something(tools):
+    """The slots of conv(4) let a query reach all tokens before it; those of reread(first(2)) only these."""
+    conv, reread = component("memory", "conv"), component("memory", "reread")
+
+    assert tools._picture(conv, tools.example_model(conv)) == ""
+    assert "<svg" in tools._picture(reread, tools.example_model(reread))
+
+
 @pytest.mark.parametrize(("name", "growth"), [("window", 4), ("dense", 16)])
 def test_costs_are_counted_at_two_lengths(tools, name, growth):
     """Four times as long: windows cost four times as much, everything with everything sixteen times."""

@@ -120,6 +120,37 @@ def test_wrapped_lines_are_joined_and_others_are_not(cards):
     assert '<a href="https://arxiv.org/abs/2004.05150">arXiv:2004.05150</a>' in cards.papers(card.blocks["Paper"])
 
 
+@pytest.mark.parametrize(
+    ("last", "then", "begins"),
+    [
+        ("mean over rows", "V_ij = R_i C_j", True),
+        ("in order; no norm at the end", "around=ffn: x <- y", True),
+        ("up to the edges between", "[mu, t]_1..k = W x", True),
+        ("of the rows, where", "p_i = softmax(q_i)", False),
+        ("one after the other,", "p_i = softmax(q_i)", False),
+        ("the sum of all", "slots of a block", False),
+    ],
+)
+def test_a_formula_begins_a_statement_unless_it_is_led_up_to(cards, last, then, begins):
+    full = "x " * 40 + last.rjust(29)
+
+    lines = cards.card_of(
+        f"What.\n\nMaths    {full}\n         {then}\nShapes   x\nCost     none\nLimits   none\nPaper    A"
+    ).blocks["Maths"]
+
+    assert [line.text for line in lines] == ([full, then] if begins else [f"{full} {then}"])
+
+
+def test_behind_a_label_what_stands_under_it_begins_a_statement(cards):
+    full = "x " * 49
+    card = cards.card_of(
+        f"What.\n\nMaths    one       {full}\n                   wrapped\n         two       {full}\n"
+        "         beside all\nShapes   x\nCost     none\nLimits   none\nPaper    A"
+    )
+
+    assert [line.text.split()[-1] for line in card.blocks["Maths"]] == ["wrapped", "x", "all"]
+
+
 def test_a_card_without_a_block_is_refused(cards):
     with pytest.raises(ValueError, match="Maths, Shapes, Cost, Limits, Paper, this one has Maths, Cost"):
         cards.card_of("What.\n\nMaths    x\nCost     none\n")
