@@ -129,7 +129,7 @@ def test_every_input_is_used_and_every_input_used_is_there():
 def test_nothing_that_somebody_typed_becomes_part_of_a_script():
     assert [name for name, step in SCRIPTS.items() if "${{" in step["run"]] == []
     for step in SCRIPTS.values():
-        read = set(re.findall(r"\$\{?(XC_\w+)", step["run"]))
+        read = set(re.findall(r"(?:\$\{?|\")(XC_\w+)", step["run"]))
         assert read == {name for name in step["env"] if name.startswith("XC_")}
 
 
@@ -148,7 +148,8 @@ def run_step(name: str, folder: Path, **inputs: str) -> subprocess.CompletedProc
     step = SCRIPTS[name]
     (folder / "step.sh").write_text(step["run"])
     bash = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "step.sh"]
-    return ran(bash, folder, **settings_of(step, folder / "runner", **inputs))
+    settings = {"GITHUB_OUTPUT": str(folder / "output"), **settings_of(step, folder / "runner", **inputs)}
+    return ran(bash, folder, **settings)
 
 
 def test_the_action_marks_lines(here):
@@ -170,6 +171,12 @@ def test_the_action_is_green_and_red_where_the_command_is(here):
     assert wrong.returncode == 2
     assert "there is no stage 'nope'" in wrong.stderr
     assert not (here / "found.sarif").exists()
+    more = run_step("Check specs", here, paths="bad.xc.yaml", stage="schema", args="--format concise=found.txt")
+    assert (more.returncode, more.stdout) == (1, MARKED)
+    assert (here / "found.txt").read_text() == f"{SAID}\n"
+    two = run_step("Check specs", here, paths="bad.xc.yaml", args="--format concise")
+    assert two.returncode == 2
+    assert "2 formats for one place" in two.stderr
 
 
 @pytest.mark.parametrize(
@@ -189,6 +196,22 @@ def test_the_action_installs_what_it_is_told_to(here, monkeypatch, inputs, insta
     step = run_step("Install xcompose", here, **inputs)
 
     assert step.stdout.splitlines() == ["-m", "pip", "install", "--disable-pip-version-check", *installed]
+
+
+def test_packages_are_kept_under_what_was_asked_for(here):
+    def named(**inputs: str) -> dict[str, str]:
+        output = here / "output"
+        output.write_text("")
+        step = run_step("Name packages", here, **inputs)
+        assert step.returncode == 0, step.stderr
+        return dict(line.split("=", 1) for line in output.read_text().splitlines())
+
+    plain, other = named(), named(install="xcompose>=0.1,<2", plugins="acme-mean\nother")
+
+    assert Path(plain["folder"]).is_absolute()
+    assert plain["folder"] == other["folder"]
+    assert plain["key"] != other["key"]
+    assert all(re.fullmatch(r"\d{4}-\d\d-[0-9a-f]{64}", facts["key"]) for facts in (plain, other))
 
 
 def test_nothing_is_installed_where_nothing_is_wanted():
