@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import platform
 import resource
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.calling import ROOT, call
+from tests.cli.calling import ROOT, Called, call
 from xcompose.cli import main
 
 COMMANDS = (
@@ -38,6 +40,18 @@ def test_help_holds_an_example(name):
     assert called.code == 0
     assert "Example:" in called.out
     assert f"xcompose {name}" in called.out.partition("Example:")[2]
+
+
+def test_the_versions_in_one_line(monkeypatch):
+    torch, python = importlib.metadata.version("torch"), platform.python_version()
+    assert call("xcompose --version") == Called(0, f"xcompose 0.1.0, torch {torch}, Python {python}\n", "")
+
+    def absent(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    said = f"xcompose not installed, torch not installed, Python {python}\n"
+    assert call("xcompose --version").out == said
 
 
 def test_a_first_spec_builds_and_trains_as_it_is():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import os
+import platform
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +26,7 @@ GROUPS = {"adapter": "Run", "plugin": "Publish"}
 
 
 def _new() -> typer.Typer:
-    return typer.Typer(
+    made = typer.Typer(
         name="xcompose",
         help="Compose efficient-Transformer mechanisms into one checked model, from one YAML file.",
         epilog="Example:  xcompose new mine  ·  xcompose check  ·  xcompose train mine.xc.yaml@tiny",
@@ -34,6 +36,31 @@ def _new() -> typer.Typer:
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    made.callback()(_common)  # with it, an application of one command is still called with that command's name
+    return made
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        torch = f"torch {_version('torch')}"
+        typer.echo(f"xcompose {_version('xcompose')}, {torch}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="say which versions are here, and end"),
+    ] = False,
+) -> None:
+    pass
 
 
 app = _new()
@@ -52,7 +79,6 @@ def add_commands() -> None:
 def only(name: str) -> typer.Typer:
     """The application with one command: the modules of the others are not imported."""
     made = _new()
-    made.callback()(lambda: None)  # without it, the one command would be the application itself
     _add(made, name, _titles()[name])
     return made
 
@@ -73,6 +99,8 @@ def _module(name: str) -> Any:
 def _asked_for() -> typer.Typer:
     """The application, as far as the command line needs it."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name == "--version":
+        return _new()
     if name in _titles():
         return only(name)
     add_commands()
@@ -91,7 +119,7 @@ def main() -> None:
 
 def _looks_at_plugins(words: list[str]) -> bool:
     """Whether to say at the end which plugins are broken: not after a page of help, nor where nothing else is said."""
-    return bool(words) and words[0] != "plugin" and not {"-h", "--help"}.intersection(words)
+    return bool(words) and words[0] not in ("plugin", "--version") and not {"-h", "--help"}.intersection(words)
 
 
 def _run() -> None:
