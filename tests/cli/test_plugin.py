@@ -92,6 +92,22 @@ class TestList:
             "gamma  0.1  gamma  7  –  –  not loaded", "gamma.py", "is written for API 7; this xcompose has API 1",
         ]  # fmt: skip
 
+    def test_what_the_setting_names_and_nothing_has(self, installed, monkeypatch):
+        installed(Distribution("acme-a", near("far")))
+        monkeypatch.setenv("XCOMPOSE_PLUGINS", "acme-z")
+
+        assert said("xcompose plugin list").splitlines()[2:] == [
+            "acme-a  0.1  acme  1  –  –  left out", "acme_a.py", "XCOMPOSE_PLUGINS=acme-z",
+            "XC055 XCOMPOSE_PLUGINS names 'acme-z', and no installed plugin is called that",
+            "= fix: did you mean 'acme-a'?",
+        ]  # fmt: skip
+        assert json.loads(call("xcompose plugin list --format json").out)["findings"] == [
+            {
+                "code": "XC055", "severity": "warning", "where": "", "fixes": ["did you mean 'acme-a'?"],
+                "message": "XCOMPOSE_PLUGINS names 'acme-z', and no installed plugin is called that",
+            }
+        ]  # fmt: skip
+
     def test_as_data(self, installed):
         installed(Distribution("acme-a", near("far")))
         call("xcompose list norm")
@@ -291,4 +307,15 @@ class TestTrace:
 
         assert (called.code, called.said) == (
             2, "error: no plugin is called 'acme-b'\n  = fix: did you mean 'acme-a'?"
+        )  # fmt: skip
+
+    def test_a_name_that_is_left_out(self, installed, monkeypatch):
+        installed(Distribution("acme-a", near("far")), Distribution("beta-b", near("far")))
+        monkeypatch.setenv("XCOMPOSE_PLUGINS", "beta-b")
+
+        called = call("xcompose plugin trace acme-a")
+
+        assert (called.code, called.said) == (
+            2, "error: plugin 'acme-a' is left out by XCOMPOSE_PLUGINS=beta-b\n  = fix: name it there, or unset "
+            "XCOMPOSE_PLUGINS"
         )  # fmt: skip

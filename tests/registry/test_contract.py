@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.registry.distributions import GOOD, Distribution
 from xcompose import api, registry
+from xcompose.registry.listing import module_file
 from xcompose.schema import KINDS, TYPES, Part
 
 HEAD = "from xcompose.api import Component, Pattern, hookimpl, options\n\n\n@options\nclass O(Pattern):\n    pass\n\n\n"
@@ -138,3 +142,33 @@ def test_the_last_place_inside_the_plugin_is_named(installed, source, line):
     installed(Distribution("acme-a", source))
 
     assert registry.third_party().plugins[0].where.endswith(f"/acme_a.py:{line}")
+
+
+def test_a_place_inside_a_package_without_init_is_named(installed):
+    installed(Distribution("acme-a", "", group="xcompose.v1]\nfar = acme_space.inner.far\n[others"))
+    inner = Path(sys.path[0]) / "acme_space" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "far.py").write_text("\nraise RuntimeError('no luck')\n")
+
+    [plugin] = registry.third_party().plugins
+
+    assert (plugin.error, plugin.where) == ("RuntimeError: no luck", f"{inner / 'far.py'}:2")
+    assert module_file("acme_space.inner.far") == str(inner / "far.py")
+    assert module_file("acme_space.other") == str(inner.parent)
+
+
+@pytest.mark.parametrize("end", ["", "\n\nraise RuntimeError('no luck')\n"])
+def test_a_plugin_that_changes_the_folder_changes_nothing(installed, tmp_path, end):
+    here = Path.cwd()
+    installed(Distribution("acme-a", f"import os\n\nos.chdir({str(tmp_path)!r})\n\n{GOOD}{end}"))
+
+    [plugin] = registry.third_party().plugins
+
+    assert Path.cwd() == here
+    assert plugin.nuisances == (
+        (
+            f"changes the working folder while it is imported, to {tmp_path}; that was undone",
+            "leave out os.chdir(), and write whole paths",
+        ),
+    )
+    assert plugin.error == ("RuntimeError: no luck" if end else "")

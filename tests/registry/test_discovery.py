@@ -12,6 +12,7 @@ from tests.registry.distributions import Distribution, near
 from tests.registry.installing import fresh
 from xcompose import registry
 from xcompose.registry.discovery import announced, namespace_of, third_party, version_of, wanted
+from xcompose.registry.listing import listed
 from xcompose.registry.problems import unmatched
 from xcompose.spec import check_text
 
@@ -145,6 +146,18 @@ def test_an_entry_point_names_a_module(installed):
     )
     assert problem.fixes[0] == 'write acme_a = "acme_a"'
     assert "acme_a" not in sys.modules
+
+
+def test_a_clash_inside_one_distribution_names_its_entry_points(installed):
+    group = "xcompose.v1]\none = acme_a\ntwo = acme_b\n[others"
+    installed(Distribution("acme-a", near("far"), group=group), Distribution("acme-b", near("far"), group="others"))
+
+    [problem] = registry.third_party().problems
+
+    assert problem.code == "XC051"
+    assert problem.message == "two plugins of acme-a offer the pattern 'acme/far': one (acme_a) and two (acme_b)"
+    assert problem.fixes == ("rename one component, or take one plugin out of its entry points",)
+    assert [(one.status, one.why) for one in listed()] == 2 * [("needs a look", problem.message)]
 
 
 def damage(file: str, data: bytes | None) -> None:

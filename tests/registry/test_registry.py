@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from xcompose.registry import Registry
+from xcompose.registry.clash import Clash
 from xcompose.registry.discovery import Found, built_in, namespace_of
 from xcompose.schema import TYPES
 
@@ -103,7 +104,11 @@ def test_two_distributions_with_one_name_lose_it_both(plugin):
     registry = Registry.from_found([plugin("one", GOOD, "acme-a"), plugin("two", GOOD, "acme-b")])
 
     assert registry.components() == ()
-    assert registry.absent == {("pattern", "acme/near"): "two plugins offer the pattern 'acme/near': acme-a and acme-b"}
+    assert registry.absent == {
+        ("pattern", "acme/near"): Clash(
+            "two plugins offer the pattern 'acme/near': acme-a and acme-b", "uninstall one of them"
+        )
+    }
     assert [(p.code, p.severity) for p in registry.problems] == [("XC051", "warning")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,12 +34,15 @@ app.command("new", epilog=plugin_new.EXAMPLE)(plugin_new.run)
 @app.command("list", epilog="Example:  xcompose plugin list --format json")
 def list_(format: FormatOption = Format.text) -> None:
     """Show which plugins are installed, whose, and where. None of them is imported."""
+    from xcompose.registry.doctor import finding_data
     from xcompose.registry.listing import listed
+    from xcompose.registry.problems import unmatched
 
     core = _core()
-    found = listed()
+    found, doubts = listed(), unmatched()
     if format is Format.json:
-        print_json({"xcompose": core, "plugins": [one.as_data() for one in found]})
+        findings = [finding_data(doubt) for doubt in doubts]
+        print_json({"xcompose": core, "plugins": [one.as_data() for one in found], "findings": findings})
         return
     rows = [("plugin", "version", "namespace", "API", "components", "import", "status")]
     rows.append(("xcompose", core["version"], "–", str(core["api"]), str(core["components"]), "–", "built in"))
@@ -49,6 +53,7 @@ def list_(format: FormatOption = Format.text) -> None:
         title = titles[one.found.distribution, one.found.title]
         rows.append((title, one.found.version, one.found.namespace, one.api, count, taken, one.status))
     _print_table(rows, [[], [], *([line for line in (one.path, one.why) if line] for one in found)])
+    _print_findings(doubts)
 
 
 @app.command(epilog=EXAMPLE)
@@ -86,11 +91,15 @@ def _print_examination(core: dict[str, Any], found: Examination) -> None:
         rows.append((title, plugin.found.version, plugin.found.namespace, count, taken, one.status))
         below.append([line for finding in one.findings for line in _lines(finding)])
     _print_table(rows, below)
-    for finding in found.findings:
-        for line in _lines(finding):
-            console.print(line, markup=False)
+    _print_findings(found.findings)
     if not found.plugins:
         console.print("no plugin is installed beside the built-in ones", markup=False)
+
+
+def _print_findings(findings: Iterable[Any]) -> None:
+    for finding in findings:
+        for line in _lines(finding):
+            console.print(line, markup=False)
 
 
 def _lines(finding: Any) -> list[str]:
@@ -140,7 +149,13 @@ def _chosen(names: list[str], built_in: bool) -> list[Found]:
 
     found = [*(discovery.built_in() if built_in else ()), *discovery.third_party()]
     known = {discovery.normal(name) for one in found for name in (one.distribution, one.title)}
+    left_out = {discovery.normal(name) for one in discovery.announced() for name in (one.distribution, one.title)}
     for name in names:
+        if discovery.normal(name) in left_out - known:
+            setting = f"{discovery.SETTING}={os.environ[discovery.SETTING]}"
+            raise usage_error(
+                f"plugin '{name}' is left out by {setting}", f"name it there, or unset {discovery.SETTING}"
+            )
         if discovery.normal(name) not in known:
             near = nearest(name, sorted(known))
             raise usage_error(

@@ -12,6 +12,7 @@ import attrs
 
 from xcompose.diagnostics import Diagnostic, Severity
 from xcompose.registry import discovery, fault, kept
+from xcompose.registry.clash import Clash
 from xcompose.registry.discovery import Found
 from xcompose.registry.loader import Loaded, Loader, Plugin
 from xcompose.registry.problems import unmatched
@@ -63,16 +64,17 @@ class Examination:
                     "distribution": found.distribution, "version": found.version, "namespace": found.namespace,
                     "entry_point": found.entry_point, "status": one.status, "components": len(one.plugin.schemas),
                     "seconds": round(one.plugin.seconds, 4), "printed": one.plugin.printed,
-                    "findings": [_finding(finding) for finding in one.findings],
+                    "findings": [finding_data(finding) for finding in one.findings],
                 }
                 for one in self.plugins
                 for found in [one.plugin.found]
             ],
-            "findings": [_finding(finding) for finding in self.findings],
+            "findings": [finding_data(finding) for finding in self.findings],
         }  # fmt: skip
 
 
-def _finding(finding: Diagnostic) -> dict[str, Any]:
+def finding_data(finding: Diagnostic) -> dict[str, Any]:
+    """Plain data of a finding about plugins: its place, if any, is text."""
     return {
         "code": finding.code, "severity": finding.severity, "message": finding.message, "where": finding.label,
         "fixes": list(finding.fixes),
@@ -170,7 +172,7 @@ def _bounds(found: Found) -> Iterator[Diagnostic]:
 class Rivals:
     """What plugins do to one another: names and namespaces that more than one has."""
 
-    absent: dict[tuple[str, str], str]
+    absent: dict[tuple[str, str], Clash]
     short: dict[tuple[str, str], list[str]]
     """Kind and short name, to the canonical names that it could mean."""
     owners: dict[str, list[str]]
@@ -178,7 +180,7 @@ class Rivals:
     built_ins: Catalogue
 
     @classmethod
-    def of(cls, plugins: Iterable[Plugin], absent: dict[tuple[str, str], str], built_ins: Catalogue) -> Rivals:
+    def of(cls, plugins: Iterable[Plugin], absent: dict[tuple[str, str], Clash], built_ins: Catalogue) -> Rivals:
         short: dict[tuple[str, str], set[str]] = defaultdict(set)
         owners: dict[str, set[str]] = defaultdict(set)
         for plugin in plugins:
@@ -195,7 +197,7 @@ class Rivals:
             name = canonical(schema)
             clash = self.absent.get((schema.kind, name))
             if clash:
-                yield doubt(clash, "uninstall one of them", severity="error", code="XC051")
+                yield doubt(clash.reason, clash.fix, severity="error", code="XC051")
             if schema.name in self.built_ins.names(schema.kind):
                 yield doubt(f"`{schema.name}` means the built-in {schema.kind}: specs must write `{name}`", "rename it")
                 continue

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 from xcompose.registry.discovery import Found, normal
@@ -14,36 +15,33 @@ from xcompose.registry.discovery import Found, normal
 
 def where(error: BaseException, found: Found) -> str:
     """The last place inside the plugin that led to the error, `FILE:LINE`; empty if none did."""
-    home = _home(found)
-    if home is None:
-        return ""
-    if isinstance(error, SyntaxError) and error.filename and _is_below(error.filename, home):
+    homes = _homes(found)
+    if isinstance(error, SyntaxError) and error.filename and _is_below(error.filename, homes):
         return f"{error.filename}:{error.lineno}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_below(f.filename, home)]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_below(f.filename, homes)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
-def _home(found: Found) -> Path | None:
-    """The folder of the plugin's top-level package, or the file of its module."""
+def _homes(found: Found) -> tuple[Path, ...]:
+    """The folders of the plugin's top-level package, several for a namespace package; or the file of its module."""
     try:
         spec = importlib.util.find_spec(found.module.partition(".")[0])
     except (ImportError, ValueError):
-        return None
-    if spec is None or spec.origin is None:
-        return None
-    origin = Path(spec.origin)
-    return origin.parent if spec.submodule_search_locations else origin
+        return ()
+    if spec is None:
+        return ()
+    places = spec.submodule_search_locations or [spec.origin or ""]
+    return tuple(Path(os.path.abspath(place)) for place in places if place)
 
 
 def is_inside(file: str, found: Found) -> bool:
     """Whether a file of source belongs to the plugin's top-level package."""
-    home = _home(found)
-    return home is not None and _is_below(file, home)
+    return _is_below(file, _homes(found))
 
 
-def _is_below(file: str, home: Path) -> bool:
+def _is_below(file: str, homes: Iterable[Path]) -> bool:
     path = Path(os.path.abspath(file))
-    return path == home or home in path.parents
+    return any(path == home or home in path.parents for home in homes)
 
 
 def missing(error: BaseException, found: Found) -> str:

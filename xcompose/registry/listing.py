@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from xcompose.registry import discovery, kept
+from xcompose.registry.clash import Clash, clashes
 from xcompose.registry.discovery import Found
 from xcompose.registry.loader import Plugin, refused
+from xcompose.spec.catalogue import canonical
 
 
 @attrs.frozen
@@ -22,6 +25,8 @@ class Listed:
     plugin: Plugin | None
     """What is known of it; None if it was not imported since it was installed or changed."""
     left_out: bool
+    clash: str = ""
+    """Why a name that it offers is nobody's, as far as the others are known; empty where none is."""
 
     @property
     def api(self) -> str:
@@ -49,14 +54,16 @@ class Listed:
             return "left out"
         if self.plugin is None:
             return "not imported yet"
-        return "not loaded" if self.plugin.error else "in use"
+        if self.plugin.error:
+            return "not loaded"
+        return "needs a look" if self.clash else "in use"
 
     @property
     def why(self) -> str:
-        """Why it is not in use; empty where it is, or nothing is known."""
+        """Why it, or one of its components, is not in use; empty where all is, or nothing is known."""
         if self.left_out:
             return f"{discovery.SETTING}={os.environ[discovery.SETTING]}"
-        return self.plugin.error if self.plugin else ""
+        return (self.plugin.error if self.plugin else "") or self.clash
 
     def as_data(self) -> dict[str, Any]:
         found = self.found
@@ -72,9 +79,18 @@ class Listed:
 def listed() -> tuple[Listed, ...]:
     """Every plugin that another distribution announces. Nothing is imported."""
     wanted = discovery.wanted()
+    known = {found: _known(found) for found in discovery.announced()}
+    used = [plugin for found, plugin in known.items() if plugin and discovery.is_wanted(found, wanted)]
+    rivals = clashes(used)
     return tuple(
-        Listed(found, _known(found), not discovery.is_wanted(found, wanted)) for found in discovery.announced()
+        Listed(found, plugin, not discovery.is_wanted(found, wanted), _clash(plugin, rivals))
+        for found, plugin in known.items()
     )
+
+
+def _clash(plugin: Plugin | None, rivals: Mapping[tuple[str, str], Clash]) -> str:
+    keys = [(schema.kind, canonical(schema)) for schema in plugin.schemas] if plugin else []
+    return "; ".join(rivals[key].reason for key in keys if key in rivals)
 
 
 def _known(found: Found) -> Plugin | None:
@@ -94,4 +110,4 @@ def module_file(module: str) -> str:
         return spec.origin or ""
     places = [Path(folder, *rest.split(".")) for folder in spec.submodule_search_locations or ()]
     files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()]
-    return str(files[0]) if files else str(Path(spec.origin or "").parent)
+    return str(files[0] if files else next(iter(spec.submodule_search_locations or ()), ""))

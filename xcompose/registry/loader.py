@@ -7,6 +7,7 @@ import difflib
 import importlib
 import inspect
 import io
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -53,6 +54,8 @@ class Plugin:
     """What its import and registration took, without the import of torch."""
     printed: str = ""
     """What it wrote to standard output meanwhile, which nobody saw."""
+    moved: str = ""
+    """The folder that it made the working folder, where it did; that was undone."""
 
     @property
     def title(self) -> str:
@@ -66,13 +69,16 @@ class Plugin:
 
     @property
     def nuisances(self) -> tuple[tuple[str, str], ...]:
-        """What its import does beside its work, each with a way to mend it: takes long, prints."""
+        """What its import does beside its work, each with a way to mend it: takes long, prints, moves."""
         found = []
         if self.seconds > SLOW:
             found.append((f"takes {self.seconds:.1f} s to import", "import what is slow where a component is built"))
         if self.printed.strip():
             first = self.printed.strip().splitlines()[0]
             found.append((f"prints while it is imported: {first!r}", "use the module `logging` instead"))
+        if self.moved:
+            found.append((f"changes the working folder while it is imported, to {self.moved}; that was undone",
+                          "leave out os.chdir(), and write whole paths"))  # fmt: skip
         return tuple(found)
 
 
@@ -103,7 +109,7 @@ class Loader:
             for module in ("torch", "einops", "xcompose.api"):  # which all may import: their time is not the plugin's
                 importlib.import_module(module)
         stamp = _stamp_before_import(found) if found.namespace else ""
-        begin, printed = time.perf_counter(), io.StringIO()
+        begin, printed, here = time.perf_counter(), io.StringIO(), _folder()
         components: tuple[Component, ...] = ()
         facts: dict[str, Any] = {}
         try:
@@ -118,8 +124,11 @@ class Loader:
         except BaseException as error:  # a plugin may raise anything, SystemExit too, and must not end the program
             text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
             facts = {"error": text, "code": "XC050", "where": where(error, found), "fix": missing(error, found)}
-        said = printed.getvalue()[:PRINTED]
-        plugin = Plugin(found, seconds=time.perf_counter() - begin, printed=said, **facts)
+        facts |= {"seconds": time.perf_counter() - begin, "printed": printed.getvalue()[:PRINTED]}
+        if here and here != _folder():
+            facts["moved"] = _folder() or "one that is gone"
+            os.chdir(here)
+        plugin = Plugin(found, **facts)
         if found.namespace:
             imported.setdefault(found, plugin)
         return Loaded(plugin, components, stamp)
@@ -152,6 +161,13 @@ class Loader:
             return []
         others = [p for p in self.manager.get_plugins() if p is not module]
         return listed(hook, self.manager.subset_hook_caller(hook, remove_plugins=others)())
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was deleted; then there is nothing to come back to
+        return ""
 
 
 def _stamp_before_import(found: Found) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from xcompose.diagnostics import Diagnostic
 from xcompose.diagnostics.suggest import nearest
 from xcompose.registry import discovery
+from xcompose.registry.clash import Clash
 from xcompose.registry.loader import Plugin, imported
 from xcompose.spec.catalogue import Absence
 
@@ -25,8 +26,8 @@ def nuisances() -> tuple[Diagnostic, ...]:
     )
 
 
-def problems(plugins: Iterable[Plugin], absent: Mapping[tuple[str, str], str]) -> tuple[Diagnostic, ...]:
-    """One warning for each plugin that failed, for each name that two distributions claim, and for each name in
+def problems(plugins: Iterable[Plugin], absent: Mapping[tuple[str, str], Clash]) -> tuple[Diagnostic, ...]:
+    """One warning for each plugin that failed, for each name that two plugins claim, and for each name in
     `XCOMPOSE_PLUGINS` that nothing has. Specs that need what is missing get an error of their own."""
     broken = [
         Diagnostic(
@@ -40,8 +41,8 @@ def problems(plugins: Iterable[Plugin], absent: Mapping[tuple[str, str], str]) -
         if p.error
     ]  # fmt: skip
     clashes = [
-        Diagnostic(code="XC051", severity="warning", message=reason, fixes=("uninstall one of them",), stage="schema")
-        for reason in absent.values()
+        Diagnostic(code="XC051", severity="warning", message=clash.reason, fixes=(clash.fix,), stage="schema")
+        for clash in absent.values()
     ]
     return (*broken, *clashes, *unmatched())
 
@@ -75,9 +76,9 @@ def _nearest(name: str, names: list[str], distributions: list[str]) -> str:
     return "no plugin is installed beside the built-in ones"
 
 
-def absences(plugins: Iterable[Plugin], absent: Mapping[tuple[str, str], str]) -> list[Absence]:
+def absences(plugins: Iterable[Plugin], absent: Mapping[tuple[str, str], Clash]) -> list[Absence]:
     """Why names are missing that one might look for: clashes, plugins that failed, plugins that were left out."""
-    clashes = [Absence(reason, names=frozenset([key]), fix="uninstall one of them") for key, reason in absent.items()]
+    clashes = [Absence(clash.reason, names=frozenset([key]), fix=clash.fix) for key, clash in absent.items()]
     reasons: dict[str, list[str]] = defaultdict(list)
     for plugin in plugins:
         if plugin.error and plugin.found.namespace:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import attrs
 
 from xcompose.diagnostics import Diagnostic
 from xcompose.registry import discovery, kept
+from xcompose.registry.clash import Clash, clashes
 from xcompose.registry.component import Component
 from xcompose.registry.discovery import Found
 from xcompose.registry.loader import Loaded, Loader, Plugin, refused
@@ -29,7 +29,7 @@ class Registry:
     by_name: Mapping[Key, Component] = attrs.field(converter=Shelf.of)
     """Taking one may import its plugin; its names, and `catalogue`, import nothing."""
     plugins: tuple[Plugin, ...] = ()
-    absent: dict[Key, str] = attrs.field(factory=dict)
+    absent: dict[Key, Clash] = attrs.field(factory=dict)
     """Names that cannot be used although something offers them, with the reason."""
 
     @classmethod
@@ -47,16 +47,13 @@ class Registry:
     def of_loaded(cls, loader: Loader, known: Iterable[Loaded]) -> Registry:
         """From plugins of which some gave their components, and of others only the schemas are known."""
         known = list(known)
-        offers: dict[Key, list[Plugin]] = defaultdict(list)
-        schemas, live = {}, {}
+        offers, live = {}, {}
         for one in known:
-            for schema in one.plugin.schemas:
-                offers[schema.kind, canonical(schema)].append(one.plugin)
-                schemas[schema.kind, canonical(schema)] = schema
+            offers |= {(s.kind, canonical(s)): (one.plugin, s) for s in one.plugin.schemas}
             live |= {(c.kind, c.full_name): c for c in one.components}
-        absent = {key: _clash(key, many) for key, many in offers.items() if len(many) > 1}
+        absent = clashes(one.plugin for one in known)
         there = {key: component for key, component in live.items() if key not in absent}
-        waiting = {k: (offers[k][0], s) for k, s in schemas.items() if k not in absent and k not in there}
+        waiting = {key: offer for key, offer in offers.items() if key not in absent and key not in there}
         shelf = Shelf(there, waiting, lambda plugin: loader.load(plugin.found))
         return cls(shelf, tuple(one.plugin for one in known), absent)
 
@@ -96,11 +93,6 @@ class Registry:
     def spec_package(self, name: str) -> bool:
         """Whether specs of this package may be extended as `package:path`."""
         return any(name in plugin.spec_packages for plugin in self.plugins)
-
-
-def _clash(key: Key, offers: list[Plugin]) -> str:
-    who = " and ".join(sorted({plugin.found.distribution for plugin in offers}))
-    return f"two plugins offer the {key[0]} '{key[1]}': {who}"
 
 
 @functools.cache
