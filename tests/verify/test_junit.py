@@ -101,3 +101,13 @@ def test_a_summary_without_findings_and_with_too_many():
     said = markdown(Report((SpecReport("a", "a.xc.yaml", (Stage("parse", "failed"),), many),)))
     assert said.count("error **XC011**") == 50
     assert said.endswith("- ... and 2 more findings\n\n")
+
+
+@pytest.mark.parametrize(
+    ("file", "shown"),
+    [("a\n# b.xc.yaml", "`a # b.xc.yaml:1:2`"), ("a`b.xc.yaml", "`` a`b.xc.yaml:1:2 ``")],
+)
+def test_the_name_of_a_file_ends_neither_its_line_nor_its_letters(file, shown):
+    finding = Diagnostic("XC011", "wrong", span=Span(file, 1, 2, 1, 3))
+
+    assert markdown(Report((), plugins=(finding,))).splitlines()[-2] == f"- error **XC011** {shown} wrong"

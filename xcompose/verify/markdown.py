@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from xcompose.diagnostics import Diagnostic
 from xcompose.diagnostics.places import from_root, is_file
 from xcompose.diagnostics.render import prepared, visible
@@ -34,10 +36,17 @@ def markdown(report: Report) -> str:
 def _finding(diagnostic: Diagnostic) -> str:
     span = diagnostic.span
     file = span and (from_root(span.file) if is_file(span.file) else span.file)
-    where = f" `{file}:{span.line}:{span.column}`" if span else ""
+    where = f" {_code(f'{file}:{span.line}:{span.column}')}" if span else ""
     said = f"- {diagnostic.severity} **{diagnostic.code}**{where} {_plain(diagnostic.message)}"
     said += f": {_plain(diagnostic.label)}" if diagnostic.label else ""
     return said + "".join(f"  \n  Fix: {_plain(fix)}" for fix in diagnostic.fixes)
+
+
+def _code(said: str) -> str:
+    """A text in the letters of code, on one line."""
+    longest = max((len(run) for run in re.findall("`+", said)), default=0)
+    mark, gap = "`" * (longest + 1), " " if longest else ""
+    return f"{mark}{gap}{visible(said)}{gap}{mark}"
 
 
 def _plain(said: str) -> str:
