@@ -53,6 +53,7 @@ REASONS = {
     "XC089": "It takes a full disk.",
     "XC091": "It takes a folder without specs.",
     "XC095": "It takes an environment without that package.",
+    "XC096": "It takes a process that the system ends.",
     "XC099": "It takes a mistake of ours.",
 }
 """Why codes have no example that is run."""

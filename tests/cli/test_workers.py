@@ -31,6 +31,7 @@ def test_a_process_that_dies_is_a_finding_about_its_spec_and_the_rest_goes_on(wo
     assert reference == "mine.xc.yaml@dense"
     assert (report.name, report.file, report.ok) == ("mine@dense", "mine.xc.yaml", False)
     (finding,) = report.findings
+    assert finding.code == "XC096"
     assert finding.message == (
         "the process that checked 'mine.xc.yaml@dense' died: killed, most likely for want of memory"
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EACH = 2**30
 """Bytes of free memory wanted for each process."""
-DIED = "XC053"
+DIED = "XC096"
 
 Done = Callable[["SpecReport"], None]
 Task = tuple[str, ...]

@@ -732,6 +732,13 @@ _TABLE = (
         mend=("pip install 'xcompose[train]'\nxcompose train mine.xc.yaml"),
     ),
     Code(
+        "XC096",
+        "a process that checked a spec died",
+        "`xcompose check` takes several processes. One of them ended in the middle of a spec: most likely memory was "
+        "short, or compiled code of a plugin failed. The other specs are checked all the same, and nothing is kept of "
+        "this one. With fewer processes, or a smaller variant `tiny` to measure, there is more memory for each.",
+    ),
+    Code(
         "XC099",
         "a mistake of xcompose itself",
         "Please report it, with the command and the spec.",
