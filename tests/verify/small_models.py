@@ -337,7 +337,7 @@ def subject(*faults: str, model: str = "", causal: str = "strict", ffn: str = ""
     count = len(mixers()) if mixers else len(faults)
     return Subject(
         build=build, n=N, vocab=VOCAB, causal=causal, dim=DIM, name="small", node=model_node(count),
-        again="xcompose check small.xc.yaml --seed 3",
+        again="xcompose check small.xc.yaml --seed 3 --no-cache",
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from xcompose.diagnostics import Diagnostic, Note
 from xcompose.verify import alive, causal, decode, deterministic, gradients, padding, saving, spans, work
 from xcompose.verify.subject import Subject
 
-AGAIN = "again: xcompose check small.xc.yaml --seed 3"
+AGAIN = "again: xcompose check small.xc.yaml --seed 3 --no-cache"
 
 
 class Case:

@@ -12,7 +12,7 @@ from xcompose.api import Axis, Mixed, island
 from xcompose.verify import precision
 from xcompose.verify.runner import check_spec
 
-AGAIN = "again: xcompose check small.xc.yaml --seed 3"
+AGAIN = "again: xcompose check small.xc.yaml --seed 3 --no-cache"
 
 
 class OnIsland(Windowed):

@@ -147,7 +147,7 @@ def test_a_broken_plugin_is_named_with_its_layer(tmp_path, monkeypatch, fault, c
     assert finding.span is not None
     assert finding.span.line == (3 if fault == "cannot be built" else 7)
     if fault not in ("cannot be built", "raises"):
-        assert finding.notes[-1].text == "again: xcompose check mine.xc.yaml --seed 7"
+        assert finding.notes[-1].text == "again: xcompose check mine.xc.yaml --seed 7 --no-cache"
 
 
 def test_reports_are_data_too():

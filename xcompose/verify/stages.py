@@ -234,7 +234,8 @@ def subject_of(spec: Spec, planned: Any, n: int, by: Measurer, reference: str, s
         n=n, vocab=planned.vocab, dim=planned.dim, causal=spec.model.options["causal"] if planned.decodes else "none",
         name=spec.name, node=spec.model, source=source_of(planned, n),
         width=planned.inputs.width, prefix=planned.prefix, far=_far(planned), low=planned.works_in is not None,
-        again=f"xcompose check {reference}{overrides} --seed {by.seed}", cache={"key": (spec.model, spec.addons)},
+        again=f"xcompose check {reference}{overrides} --seed {by.seed} --no-cache",
+        cache={"key": (spec.model, spec.addons)},
     )  # fmt: skip
 
 
