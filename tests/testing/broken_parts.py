@@ -68,6 +68,18 @@ class EarlyReader(Near):
 
 
 @options
+class LogSparse(Pattern):
+    """Keys at distances that are powers of two, of which a cache drops those that are far away."""
+
+    def allows(self, q: Point, k: Point) -> Any:
+        apart = q.at - k.at
+        return (apart & (apart - 1)) == 0
+
+    def last_reader(self, at: Any) -> Any:
+        return at + 128
+
+
+@options
 class Lonely(Near):
     """An option that nothing explains, with a default that a spec may not write."""
 
@@ -298,7 +310,8 @@ def made(kind: str, name: str, build: Any) -> Component:
 
 COMPONENTS = [
     *(Component(kind="pattern", name=name, options=cls) for name, cls in
-      {"short-cover": ShortCover, "early-reader": EarlyReader, "lonely": Lonely, "everyone": Everyone}.items()),
+      {"short-cover": ShortCover, "early-reader": EarlyReader, "log-sparse": LogSparse, "lonely": Lonely,
+       "everyone": Everyone}.items()),
     made("score", "looks-around", LooksAround), made("score", "two-kernels", TwoKernels),
     made("memory", "wide-means", WideMeans), made("memory", "more-spans", MoreSpans),
     made("recurrence", "attached", Attached), made("recurrence", "keeps-more", KeepsMore),

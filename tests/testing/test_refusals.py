@@ -17,6 +17,7 @@ from . import broken_parts, broken_wholes
 FAULTS = (
     ("Pattern", "short-cover", "the_cover_holds_every_pair_once", "is allowed and counts in 0 tiles"),
     ("Pattern", "early-reader", "the_last_reader_is_not_too_early", "last_reader says 2, but query 3 reads it"),
+    ("Pattern", "log-sparse", "the_last_reader_is_not_too_early", "last_reader says 128, but query 256 reads it"),
     ("Pattern", "lonely", "every_option_has_a_sentence", "option 'size' has no sentence"),
     ("Pattern", "lonely", "defaults_keep_their_own_bounds", "the default 0 of 'size' is not at least 1"),
     ("Pattern", "short-cover", "its_module_imports_the_api_only", "imports xcompose.attention.reads"),

@@ -19,6 +19,11 @@ LENGTHS = (*range(1, 25), 31, 32, 33, 47, 48, 63, 64, 65)
 """Lengths at which spans are compared."""
 PROBES = (0, 1, 2, 3, 5, 64, 1000)
 """Positions at which a predicate is asked."""
+POWERS = np.array([2**i + by for i in range(5, 21) for by in (-1, 0, 1)])
+EARLY = np.unique([*range(24), 100, 1000, 10_000, *POWERS[POWERS <= 2**16 + 1]])
+"""Slots whose last reader is looked at."""
+LATER = np.unique([*range(4097), *POWERS, *np.geomspace(4096, 2**20, 60).astype(int)])
+"""How much later a query is that is asked whether it reads them all the same."""
 FARTHER = (192, 4096)
 """Lengths at which a pattern shows that it allows something: nearly all do at the first."""
 
@@ -107,6 +112,38 @@ def reads_no_token(pattern: Pattern, longest: int, causal: bool, heads: int = 1,
         return pattern.empty
     lengths = sorted({min(n, longest) for n in FARTHER})
     return not any(visible_matrix(pattern, prefix + n, causal, heads, prefix=prefix).any() for n in lengths)
+
+
+def early_last_reader(
+    pattern: Pattern, longest: int | None = None, heads: Sequence[int] = (0,), slots: Places | None = None
+) -> tuple[int, int, int] | None:
+    """A slot that a decoder's cache would drop too early: where it stands, its last reader, and a later query that
+    reads it all the same. None where there is none among some slots and queries up to a million positions apart.
+
+    Args:
+        pattern: one whose `allows` alone decides, in a decoder.
+        longest: how many positions there are at most; None: no limit.
+        heads: those that are asked.
+        slots: those that are read; tokens if not given.
+    """
+    if pattern.learned or pattern.empty or pattern.needs_length:
+        return None
+    at, start, end = (np.asarray(one) for one in ((slots.at, slots.start, slots.end) if slots else (EARLY,) * 3))
+    last = np.broadcast_to(pattern.last_reader(at), at.shape)
+    end_of_time = int(max(EARLY[-1], at.max(initial=0)) + LATER[-1]) if longest is None else longest
+    ends = (last < end_of_time - 1) & (end < end_of_time)
+    if not ends.any():
+        return None
+    at, start, end, last = (one[ends][:, None] for one in (at, start, end, last))
+    queries = np.concatenate([np.maximum(last + 1, end) + LATER, at + POWERS], 1)
+    asking = Point(at=queries, head=np.asarray(heads)[:, None, None] if pattern.per_head else 0)
+    reads = np.asarray(pattern.allows(asking, Point(at=at, start=start, end=end)))
+    later = (queries > last) & (queries >= end) & (queries < end_of_time)
+    wrong = np.argwhere(np.broadcast_to(reads & later, (len(heads), *queries.shape)).max(0))
+    if not len(wrong):
+        return None
+    key = int(wrong[0, 0])
+    return int(at[key, 0]), int(last[key, 0]), int(queries[key][wrong[wrong[:, 0] == key, 1]].min())
 
 
 def cover_fault(pattern: Pattern, queries: range, keys: range, causal: bool) -> str | None:

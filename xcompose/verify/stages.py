@@ -28,6 +28,7 @@ from xcompose.verify import (
     padding,
     plans,
     precision,
+    readers,
     replicas,
     saving,
     sizes,
@@ -169,7 +170,18 @@ class Later:
             return [_too_large(self.spec)]
         known = self.known.measured(self.subject, self.seed, "contracts", CONTRACTS)
         self.results = dict(known.results)
-        return [*known.findings, *expect.measured(self.spec.expect, self.results, self.spec.name)]
+        found = [*known.findings, *self._dropped(known.findings)]
+        return [*found, *expect.measured(self.spec.expect, self.results, self.spec.name)]
+
+    def _dropped(self, measured: Sequence[Diagnostic]) -> list[Diagnostic]:
+        """Keys that are dropped too early, where decoding was right as far as it was measured."""
+        assert self.subject is not None
+        if decode.CODE in {finding.code for finding in measured}:
+            return []
+        found = readers.certify(self._facts(), self.subject)
+        if found:
+            self.results["decode"] = "none"
+        return found
 
     def _numerics(self) -> list[Diagnostic]:
         if self.subject is None:
