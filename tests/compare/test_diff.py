@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from xcompose import registry
-from xcompose.compare.abilities import differences
-from xcompose.compare.diff import Change, changes
-from xcompose.compare.revisions import load_at
-from xcompose.diagnostics import SpecError
+from xcompose.compare.abilities import Measured, measured
+from xcompose.compare.diff import changes
 from xcompose.spec import load_text
 from xcompose.spec.model import Spec
 
@@ -66,7 +62,7 @@ def said(old: Spec, new: Spec) -> list[tuple[str, ...]]:
         pytest.param(
             {"layers": f"{NEAR}, attention"},
             {"layers": NEAR},
-            [("layer 1", "", "attention, mlp(128)", "")],
+            [("old layer 1", "", "attention, mlp(128)", "")],
             id="a layer that went",
         ),
         pytest.param(
@@ -139,7 +135,7 @@ def test_stacks_are_told_apart():
 def test_costs_and_abilities_that_changed():
     old, new = spec(mixer="attention"), spec(mixer=NEAR)
 
-    found = differences(old, new, [1024], registry.load())
+    found = measured(old, new, [1024], registry.load()).differences
 
     assert {d.name: (d.old, d.new) for d in found} == {
         "work grows as": ("O(n^2)", "O(n)"),
@@ -152,7 +148,9 @@ def test_costs_and_abilities_that_changed():
 
 
 def test_a_model_that_cannot_do_what_the_other_does():
-    found = differences(spec(), spec(type="encoder", length=64, position="learned"), [100], registry.load())
+    new = spec(type="encoder", length=64, position="learned")
+
+    found = measured(spec(), new, [100], registry.load()).differences
 
     shown = {d.name: (d.old, d.new) for d in found}
     assert shown["causal"] == ("strict", "none")
@@ -163,60 +161,4 @@ def test_a_model_that_cannot_do_what_the_other_does():
 
 def test_equal_specs_differ_in_nothing():
     assert said(spec(), spec()) == []
-    assert differences(spec(), spec(), [128], registry.load()) == ()
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository whose HEAD has a spec with a base, and whose working tree has changed both."""
-
-    def git(*arguments: str) -> None:
-        name = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-        subprocess.run(["git", *name, *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    (tmp_path / "specs").mkdir()
-    (tmp_path / "base.xc.yaml").write_text("xcompose: 1\nmodel: {type: decoder, dim: 32, heads: 2, layers: 2}\n")
-    (tmp_path / "specs/mine.xc.yaml").write_text("xcompose: 1\nextends: ../base.xc.yaml\nmodel: {dim: 64}\n")
-    (tmp_path / "specs/bad.xc.yaml").write_text("xcompose: 1\nmodel: {type: decoder, dmi: 32, layers: 2}\n")
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-q", "-m", "first")
-    (tmp_path / "base.xc.yaml").write_text("xcompose: 1\nmodel: {type: decoder, dim: 32, heads: 4, layers: 3}\n")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_a_spec_as_it_was_has_the_base_that_it_had(repository):
-    catalogue = registry.load().catalogue
-    old = load_at("HEAD:specs/mine.xc.yaml", catalogue=catalogue)
-    new = load_at("specs/mine.xc.yaml", catalogue=catalogue)
-
-    assert old.file == "HEAD:specs/mine.xc.yaml"
-    assert (old.model.options["heads"], new.model.options["heads"]) == (2, 4)
-    assert changes(old, new, registry.load()) == (
-        Change("layers 0 to 1", "heads", "2", "4"),
-        Change("layer 2", "", "", "attention, mlp(256)"),
-    )
-
-
-def test_a_finding_about_an_older_file_names_its_revision(repository):
-    with pytest.raises(SpecError) as caught:
-        load_at("HEAD:specs/bad.xc.yaml", catalogue=registry.load().catalogue)
-
-    text = str(caught.value)
-    assert "--> HEAD:specs/bad.xc.yaml:2:24   model" in text
-    assert "2 | model: {type: decoder, dmi: 32, layers: 2}" in text
-
-
-@pytest.mark.parametrize(
-    ("reference", "message"),
-    [
-        ("nowhere:specs/mine.xc.yaml", "git cannot read 'nowhere': fatal: not a valid object name: nowhere"),
-        ("HEAD:../mine.xc.yaml", "'../mine.xc.yaml' is not in this repository"),
-    ],
-)
-def test_what_git_does_not_have_is_refused(repository, reference, message):
-    with pytest.raises(SpecError) as caught:
-        load_at(reference, catalogue=registry.load().catalogue)
-
-    assert [finding.message for finding in caught.value.diagnostics] == [message]
+    assert measured(spec(), spec(), [128], registry.load()) == Measured(())

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from xcompose.cli.common import Format, FormatOption, Sets, console, print_json, print_plugin_problems, read_length
+from xcompose.cli.common import (
+    Format,
+    FormatOption,
+    Sets,
+    console,
+    print_findings,
+    print_json,
+    print_plugin_problems,
+    read_length,
+)
+from xcompose.diagnostics import Diagnostic, SpecError
+from xcompose.diagnostics.data import as_data
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from xcompose.compare.abilities import Difference
+    from xcompose.compare.abilities import Measured
     from xcompose.compare.diff import Change
+    from xcompose.compare.revisions import Opened
+    from xcompose.registry import Registry
 
 EXAMPLE = "Example:  xcompose diff origin/main:specs/mine.xc.yaml specs/mine.xc.yaml"
 REFERENCE = "FILE.xc.yaml, with @VARIANT if wanted; REVISION:FILE takes it from git"
@@ -31,30 +45,71 @@ def run(
 ) -> None:
     """Say what changed between two specs, or two versions of one: layers, costs, abilities, reach.
 
-    Equal meanings are no change, however they are written. `--set` changes NEW alone.
+    Equal meanings are no change, however they are written. Layers have their numbers in NEW, those that went in OLD.
+    FILE behind a REVISION is below the top of the repository, ./FILE below this folder. `--set` changes NEW alone.
     """
     from xcompose import registry
-    from xcompose.compare.abilities import differences
-    from xcompose.compare.diff import changes
-    from xcompose.compare.revisions import load_at
+    from xcompose.compare.revisions import committed
 
     lengths = [read_length(text, "--length") for text in length.split(",")]
     known = registry.load()
-    before, after = (f"HEAD:{old}", old) if new is None else (old, new)
-    one = load_at(before, catalogue=known.catalogue)
-    other = load_at(after, set_ or (), catalogue=known.catalogue)
-    said = changes(one, other, known)
-    measured = differences(one, other, lengths, known) if one.model and other.model else ()
+    before, after = (committed(old), old) if new is None else (old, new)
+    found = _compared(before, after, set_ or (), lengths, known)
     if format is Format.json:
-        print_json({"same": not said, "changes": [c._asdict() for c in said], "facts": [d._asdict() for d in measured]})
+        print_json(found.data())
     else:
-        console.print(text(before, after, said, measured), markup=False)
+        if found.said is not None:
+            console.print(text(before, after, found.said, found.measured), markup=False)
+        for side in (found.measured.old, found.measured.new):
+            if side:
+                print_findings(side)
         print_plugin_problems()
-    if said and exit_code:
+    if found.measured.old or found.measured.new or (found.said and exit_code):
         raise typer.Exit(1)
 
 
-def text(old: str, new: str, said: Sequence[Change], measured: Sequence[Difference]) -> Text:
+class _Found(NamedTuple):
+    """What is known about two specs."""
+
+    said: Sequence[Change] | None
+    """None where one of them cannot be read."""
+    measured: Measured
+
+    def data(self) -> dict[str, Any]:
+        findings = {"old": self.measured.old, "new": self.measured.new}
+        return {
+            "same": None if self.said is None else not self.said,
+            "changes": [change._asdict() for change in self.said or ()],
+            "facts": [fact._asdict() for fact in self.measured.differences],
+            "findings": {side: [as_data(one) for one in found] for side, found in findings.items()},
+        }
+
+
+def _compared(before: str, after: str, sets: Sequence[str], lengths: Sequence[int], known: Registry) -> _Found:
+    from xcompose.compare.abilities import Measured, measured
+    from xcompose.compare.diff import changes
+    from xcompose.compare.revisions import opened
+
+    with ExitStack() as stack:
+        sides: list[Opened] = []
+        refused: list[tuple[Diagnostic, ...]] = []
+        for reference, changed in ((before, ()), (after, sets)):
+            try:
+                sides.append(stack.enter_context(opened(reference, changed, catalogue=known.catalogue)))
+                refused.append(())
+            except SpecError as error:
+                refused.append(error.diagnostics)
+        if len(sides) < 2:
+            return _Found(None, Measured((), *refused))
+        old, new = sides
+        said = [
+            change._replace(old=old.named(change.old), new=new.named(change.new))
+            for change in changes(old.spec, new.spec, known)
+        ]
+        return _Found(said, measured(old.spec, new.spec, lengths, known))
+
+
+def text(old: str, new: str, said: Sequence[Change], measured: Measured) -> Text:
     """A line for each change, and one for each fact that is another one."""
     from rich.text import Text
 
@@ -67,10 +122,11 @@ def text(old: str, new: str, said: Sequence[Change], measured: Sequence[Differen
         lead = f"\n  {change.where:<{where}}   " + (f"{change.what:<{what}}   " if what else "")
         shown.append(lead).append_text(_turned(change.old, change.new))
     shown.append("\n")
-    if not measured:
-        return shown.append("\n  costs, abilities and reach are the same")
-    width = max(len(d.name) for d in measured)
-    for fact in measured:
+    if not measured.differences:
+        same = "neither composes" if measured.old else "costs, abilities and reach are the same"
+        return shown.append(f"\n  {same}")
+    width = max(len(d.name) for d in measured.differences)
+    for fact in measured.differences:
         shown.append(f"\n  {fact.name:<{width}}   {fact}")
     return shown
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import attrs
+
 from xcompose.compose.build import plan_model
 from xcompose.compose.weights import plain_tensors
 from xcompose.cost.growths import KINDS
+from xcompose.diagnostics import Diagnostic, SpecError
 from xcompose.registry import Registry
 from xcompose.spec.formats import format_bytes, format_flops, format_length
 from xcompose.spec.model import Layer, Node, Section, Spec
@@ -37,22 +40,47 @@ class Difference(NamedTuple):
     """New over old, of amounts."""
 
     def __str__(self) -> str:
-        ratio = "" if self.ratio is None else f"   {self.ratio:.3g}×"
-        return f"{self.old} → {self.new}{ratio}"
+        ratio = "" if self.ratio is None else f"{self.ratio:.3g}"
+        return f"{self.old} → {self.new}" + (f"   {ratio}×" if ratio not in ("", "1") else "")
 
 
-def differences(old: Spec, new: Spec, lengths: Sequence[int], registry: Registry) -> tuple[Difference, ...]:
+@attrs.frozen
+class Measured:
+    """What the models of two specs cost and are able to do, as far as they compose."""
+
+    differences: tuple[Difference, ...]
+    """The facts in which they differ; that one of them does not compose is the only one."""
+    old: tuple[Diagnostic, ...] = ()
+    """Why the old one does not compose."""
+    new: tuple[Diagnostic, ...] = ()
+
+
+def measured(old: Spec, new: Spec, lengths: Sequence[int], registry: Registry) -> Measured:
     """The facts in which the models of two specs differ, planned on the meta device: nothing is computed.
 
     Args:
-        old, new: resolved, with a model each.
+        old, new: resolved.
         lengths: at which amounts are read.
         registry: where components are looked up.
-
-    Raises:
-        SpecError: one of them does not compose.
     """
-    before, after = ({fact.name: fact for fact in facts(spec, lengths, registry)} for spec in (old, new))
+    if old.model is None or new.model is None:
+        return Measured(())
+    (before, refused), (after, wrong) = (_facts(spec, lengths, registry) for spec in (old, new))
+    if not refused and not wrong:
+        return Measured(_differences(before, after))
+    said = [f"no: {found[0].message}" if found else "yes" for found in (refused, wrong)]
+    composes = (Difference("composes", said[0], said[1], None),) if said[0] != said[1] else ()
+    return Measured(composes, refused, wrong)
+
+
+def _facts(spec: Spec, lengths: Sequence[int], registry: Registry) -> tuple[dict[str, Fact], tuple[Diagnostic, ...]]:
+    try:
+        return {fact.name: fact for fact in facts(spec, lengths, registry)}, ()
+    except SpecError as error:
+        return {}, error.diagnostics
+
+
+def _differences(before: Mapping[str, Fact], after: Mapping[str, Fact]) -> tuple[Difference, ...]:
     found = []
     for name in dict.fromkeys([*before, *after]):
         one, other = before.get(name, Fact(name, NONE)), after.get(name, Fact(name, NONE))
@@ -63,7 +91,11 @@ def differences(old: Spec, new: Spec, lengths: Sequence[int], registry: Registry
 
 
 def facts(spec: Spec, lengths: Sequence[int], registry: Registry) -> list[Fact]:
-    """What is true of the model of a spec: parameters, abilities, growths, amounts and reach at some lengths."""
+    """What is true of the model of a spec: parameters, abilities, growths, amounts and reach at some lengths.
+
+    Raises:
+        SpecError: it does not compose.
+    """
     model = plan_model(spec, registry=registry)
     known = Facts(model, spec)
     total, trainable = known.parameters.total, known.parameters.trainable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,11 +9,14 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from xcompose.compare.pairs import Likeness, pairs
 from xcompose.compose.spelling import Speller
 from xcompose.registry import Registry
 from xcompose.spec.freeze import identity
 from xcompose.spec.model import Expectation, Layer, Node, Record, Section, Spec
 
+PARTS = ("mixer", "cross", "ffn")
+"""What a layer is told by."""
 SETS = ("union", "intersection", "difference")
 
 
@@ -22,7 +24,10 @@ class Change(NamedTuple):
     """One thing that two specs say differently."""
 
     where: str
-    """`model`, `layer 3`, `encoder layers 0 to 2`, `add-ons`, `train`."""
+    """`model`, `layer 3`, `encoder layers 0 to 2`, `old layer 4`, `add-ons`, `train`.
+
+    Layers have their numbers in NEW; those that went, and are called old, in OLD.
+    """
     what: str
     """The option, `mixer.score`; empty for the whole of it."""
     old: str
@@ -126,21 +131,28 @@ class _Teller:
 
     def _layers(self, stack: _Stack, old: Sequence[Layer], new: Sequence[Layer]) -> Iterator[Change]:
         """Layers that stand for each other are compared, the others came or went."""
-        keys = [[json.dumps(identity(layer), sort_keys=True) for layer in layers] for layers in (old, new)]
+        before, after = ([json.dumps(identity(layer), sort_keys=True) for layer in layers] for layers in (old, new))
+        found = pairs(before, after, lambda i, j: self._likeness(old[i], new[j], stack))
         told: dict[tuple[str, str, str], list[int]] = {}
-        moved: list[tuple[str, int, Layer]] = []
-        for tag, i, i2, j, j2 in difflib.SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
-            if tag == "equal":
-                continue
-            both = min(i2 - i, j2 - j)
-            for k in range(both):
-                for change in self._told("", self._layer(old[i + k], new[j + k], stack)):
-                    told.setdefault(change[1:], []).append(j + k)
-            moved += [("removed", k, old[k]) for k in range(i + both, i2)]
-            moved += [("added", k, new[k]) for k in range(j + both, j2)]
+        for i, j in found.changed:
+            for change in self._told("", self._layer(old[i], new[j], stack)):
+                told.setdefault(change[1:], []).append(j)
         for (what, one, other), numbers in told.items():
             yield Change(_numbered(stack.name, numbers, len(new)), what, one, other)
-        yield from self._moved(stack.name, moved)
+        for _, group in itertools.groupby(found.moved, key=lambda pair: pair[1] - pair[0]):
+            was, now = (_numbered(stack.name, numbers) for numbers in zip(*group, strict=True))
+            yield Change(now, "moved", was, now)
+        for text, numbers in self._runs(found.removed, old):
+            yield Change(f"old {_numbered(stack.name, numbers)}", "", text, "")
+        for text, numbers in self._runs(found.added, new):
+            yield Change(_numbered(stack.name, numbers), "", "", text)
+
+    def _likeness(self, old: Layer, new: Layer, stack: _Stack) -> Likeness:
+        names = [
+            [part.name if isinstance(part := layer.options.get(key), Node) else None for key in PARTS]
+            for layer in (old, new)
+        ]
+        return Likeness(names[0] == names[1], sum(1 for _ in self._layer(old, new, stack)))
 
     def _layer(self, old: Layer, new: Layer, stack: _Stack) -> Iterator[_Leaf]:
         for key in _keys(old.options, new.options):
@@ -149,14 +161,12 @@ class _Teller:
             has_stacks = _same(one, stack.old.get(key)) and _same(other, stack.new.get(key))
             yield from self._leaves(key, one, other, key in stack.written or not has_stacks)
 
-    def _moved(self, stack: str, moved: Sequence[tuple[str, int, Layer]]) -> Iterator[Change]:
-        spelled = [(how, k, self._spelled(layer)) for how, k, layer in moved]
-        for (how, text), group in itertools.groupby(spelled, key=lambda one: (one[0], one[2])):
-            where = _numbered(stack, [k for _, k, _ in group])
-            yield Change(where, "", text, "") if how == "removed" else Change(where, "", "", text)
+    def _runs(self, numbers: Iterable[int], layers: Sequence[Layer]) -> Iterator[tuple[str, list[int]]]:
+        for text, group in itertools.groupby(numbers, key=lambda k: self._spelled(layers[k])):
+            yield text, list(group)
 
     def _spelled(self, layer: Layer) -> str:
-        parts = [layer.options.get(key) for key in ("mixer", "cross", "ffn")]
+        parts = [layer.options.get(key) for key in PARTS]
         return ", ".join(self.speller.spelled(part) for part in parts if isinstance(part, Node))
 
     def lists(self, where: str, old: tuple[Node, ...], new: tuple[Node, ...]) -> Iterator[Change]:

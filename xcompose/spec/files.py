@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import attrs
 
@@ -51,6 +51,25 @@ class Document:
     """The folder that `extends` may not leave."""
     root: tree.Mapping
     hints: tuple[Diagnostic, ...] = ()
+    prefix: str = ""
+    """What stands before the path in `shown`: the revision or package that the file is in, with a colon."""
+
+    @property
+    def path(self) -> str:
+        """`shown` without the revision or the package."""
+        return self.shown.removeprefix(self.prefix)
+
+
+class Where(NamedTuple):
+    """Where another spec is."""
+
+    place: Path
+    shown: str
+    """How findings show it."""
+    boundary: Path | None
+    """What it may not leave."""
+    prefix: str
+    """As in `Document`."""
 
 
 def split(reference: str) -> tuple[str, tuple[str, ...]]:
@@ -71,8 +90,8 @@ def boundary_of(place: Path) -> Path:
     return next((f for f in (folder, *folder.parents) if any((f / mark).exists() for mark in MARKS)), folder)
 
 
-def read_file(path: str, shown: str, boundary: Path | None = None) -> Document:
-    """Read a spec file.
+def read_file(path: str, shown: str, boundary: Path | None = None, prefix: str = "") -> Document:
+    """Read a spec file; the arguments are as in `Document`.
 
     Raises:
         SpecError: it cannot be read, or its text is wrong.
@@ -81,7 +100,7 @@ def read_file(path: str, shown: str, boundary: Path | None = None) -> Document:
     if parsed.tree is None:
         raise SpecError(parsed.diagnostics)
     place = Path(path).resolve()
-    return Document(shown, place, boundary or boundary_of(place), parsed.tree, parsed.diagnostics)
+    return Document(shown, place, boundary or boundary_of(place), parsed.tree, parsed.diagnostics, prefix)
 
 
 def gather(document: Document, variants: Sequence[str], sets: Sequence[str], findings: Findings) -> Gathered:
@@ -254,7 +273,7 @@ def open_base(
     """
     name, variants = split(scalar.text)
     folder = document.place.parent if document.place else None
-    place, shown, boundary = find(name, scalar.span, folder, document, findings)
+    place, shown, boundary, prefix = find(name, scalar.span, folder, document, findings)
     if str(place) in chain:
         circle = [*chain[chain.index(str(place)) :], str(place)]
         names = " -> ".join(Path(p).name for p in circle)
@@ -265,7 +284,7 @@ def open_base(
     if findings.opened > OPENED:
         findings.refuse("XC025", f"more than {OPENED} files are named by `extends`", scalar.span)
     try:
-        return read_file(str(place), shown, boundary), variants
+        return read_file(str(place), shown, boundary, prefix), variants
     except SpecError as error:
         for diagnostic in error.diagnostics:
             note = Note("extended here", scalar.span)
@@ -273,10 +292,8 @@ def open_base(
         raise Refused from None
 
 
-def find(
-    name: str, span: Span, folder: Path | None, document: Document, findings: Findings
-) -> tuple[Path, str, Path | None]:
-    """Where another spec is, how findings show it, and what it may not leave.
+def find(name: str, span: Span, folder: Path | None, document: Document, findings: Findings) -> Where:
+    """Where another spec is.
 
     Args:
         name: relative to `folder`, or `package:path/name`.
@@ -300,10 +317,10 @@ def find(
     if document.boundary is not None and not place.is_relative_to(document.boundary):
         label = f"the project ends at {document.boundary.name}/"
         findings.refuse("XC025", f"'{name}' is outside the project", span, label)
-    shown = os.path.normpath(os.path.join(os.path.dirname(document.shown), name))
+    shown = os.path.normpath(os.path.join(os.path.dirname(document.path), name))
     if not there:
         _not_there(name, place, span, findings)
-    return place, shown, document.boundary
+    return Where(place, document.prefix + shown, document.boundary, document.prefix)
 
 
 def _placed(folder: Path, name: str, span: Span, findings: Findings) -> tuple[Path, bool]:
@@ -316,7 +333,7 @@ def _placed(folder: Path, name: str, span: Span, findings: Findings) -> tuple[Pa
         findings.refuse("XC025", f"no file can be read there: {reason}", span)
 
 
-def _in_package(package: str, name: str, span: Span, findings: Findings) -> tuple[Path, str, Path | None]:
+def _in_package(package: str, name: str, span: Span, findings: Findings) -> Where:
     folder = package_folder(package)
     if folder is None:
         findings.refuse("XC025", f"no package '{package}' is installed", span)
@@ -325,7 +342,7 @@ def _in_package(package: str, name: str, span: Span, findings: Findings) -> tupl
         findings.refuse("XC025", f"'{name}' is outside the package '{package}'", span)
     if not there:
         _not_there(name, place, span, findings)
-    return place, f"{package}:{place.relative_to(folder).as_posix()}", folder
+    return Where(place, f"{package}:{place.relative_to(folder).as_posix()}", folder, f"{package}:")
 
 
 def _not_there(name: str, place: Path, span: Span, findings: Findings) -> NoReturn:
@@ -348,7 +365,7 @@ class SpecName(str):
 def named(resolver: Resolver, text: str, given: Given) -> SpecName:
     """The path of a spec that an option names, with its variants."""
     name, variants = split(text)
-    place, _, _ = find(name, given.span, given.source.folder, resolver.document, resolver.findings)
+    place = find(name, given.span, given.source.folder, resolver.document, resolver.findings).place
     look(place)
     return SpecName("@".join([str(place), "+".join(variants)] if variants else [str(place)]))
 

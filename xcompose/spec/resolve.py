@@ -128,7 +128,7 @@ def check_document(
     drifted: Severity = "error",
 ) -> tuple[Spec | None, list[Diagnostic]]:  # fmt: skip
     """Like `check`, for a spec whose text was read."""
-    stem = Path(document.shown).name.removesuffix(yaml.SUFFIX)
+    stem = Path(document.path).name.removesuffix(yaml.SUFFIX)
     homes = {field.name: name for name in ("search", "train") for field in SECTIONS[name].fields}
     homes |= {option.name: "model" for schema in catalogue if schema.kind == "model" for option in schema.options}
     findings = Findings("@".join([stem, "+".join(variants)] if variants else [stem]), homes, MOST)

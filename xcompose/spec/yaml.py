@@ -225,17 +225,23 @@ def _wrong_name(place: Path, shown: str) -> Diagnostic | None:
     for ending in (".xc.yml", ".yaml", ".yml"):
         stem = stem.removesuffix(ending)
     message = f"a spec's file name ends in {SUFFIX}, found {shown}"
-    fix = f"rename it to {stem}{SUFFIX}" if place.exists() else f"write {place.with_name(stem + SUFFIX)}"
+    fix = f"rename it to {stem}{SUFFIX}" if place.exists() else f"write {_beside(place, shown)}{stem}{SUFFIX}"
     return Diagnostic("XC002", message, fixes=(fix,), stage="parse")
 
 
 def _missing(place: Path, shown: str) -> Diagnostic:
     folder = place.parent
     there = sorted(p.name for p in folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
-    fixes = tuple(f"did you mean {folder / near}?" for near in nearest(place.name, there, most=1))
+    beside = _beside(place, shown)
+    fixes = tuple(f"did you mean {beside}{near}?" for near in nearest(place.name, there, most=1))
     if not folder.is_dir():
-        return _unreadable(f"there is no file {shown}: no folder {folder}")
+        return _unreadable(f"there is no file {shown}: no folder {beside.rstrip('/')}")
     return Diagnostic("XC001", f"there is no file {shown}", fixes=fixes, stage="parse")
+
+
+def _beside(place: Path, shown: str) -> str:
+    """The folder of a file as findings show it, with what stands behind it."""
+    return shown.removesuffix(place.name) if shown.endswith(place.name) else ""
 
 
 def _unreadable(message: str) -> Diagnostic:
