@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import zipfile
 
 import pytest
 
 from tests.registry.distributions import Distribution
 from xcompose.registry.discovery import announced
-from xcompose.registry.stamps import core_stamp, sources, stamp_of
+from xcompose.registry.stamps import _installed, core_stamp, sources, stamp_of
 
 
 @pytest.fixture
@@ -41,6 +42,37 @@ def test_every_file_counts(package):
         change()
         assert sources("acme_pack") != before
     assert "acme_pack" not in sys.modules
+
+
+def test_an_edit_that_keeps_size_and_time_counts(package):
+    file, before = package / "one.py", sources("acme_pack")
+    seen = file.stat()
+
+    file.write_text(file.read_text().replace("imported", "IMPORTED"))
+    os.utime(file, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (seen.st_size, seen.st_mtime_ns)
+    assert sources("acme_pack") != before
+
+
+@pytest.mark.parametrize("module", ["acme_zipped/__init__.py", "acme_zipped.py"])
+def test_an_archive_counts_as_a_whole(tmp_path, monkeypatch, module):
+    archive = tmp_path / "acme.zip"
+
+    def write(text: str) -> None:
+        with zipfile.ZipFile(archive, "w") as opened:
+            opened.writestr(module, text)
+        importlib.invalidate_caches()
+
+    write("x = 1\n")
+    monkeypatch.syspath_prepend(archive)
+    first, beside = sources("acme_zipped"), tuple(_installed([str(archive)]))
+    assert len(first) == len(beside) == 1
+
+    write("x = 12\n")
+
+    assert sources("acme_zipped") != first
+    assert tuple(_installed([str(archive)])) != beside
 
 
 def test_what_python_compiles_does_not(package):

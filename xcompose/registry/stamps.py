@@ -48,14 +48,17 @@ def _installed(folders: Iterable[str]) -> Iterator[str]:
     for folder in folders:
         try:
             names = sorted(name for name in os.listdir(folder or ".") if name.endswith(INSTALLED))
-        except OSError:  # a zip file, or a place that is not there
+        except OSError:  # an archive, or a place that is not there
             names = []
+            if os.path.isfile(folder):
+                yield f"{os.path.abspath(folder)}\t{_facts(folder)}"
         for name in names:
             yield f"{os.path.abspath(folder)}\t{_facts(os.path.join(folder or '.', name, 'entry_points.txt'))}"
 
 
 def sources(package: str) -> tuple[str, ...]:
-    """Name, size and time of every file of a top-level package or module; empty where there is none.
+    """Name, size and times of every file of a top-level package or module; empty where there is none. Of one in an
+    archive they are those of the archive.
 
     What code reads beside itself may decide what it does, so that data counts as code does.
     """
@@ -71,14 +74,19 @@ def sources(package: str) -> tuple[str, ...]:
 
 
 def _below(folder: str) -> Iterator[str]:
+    if not os.path.isdir(folder):  # it is inside an archive
+        yield _facts(folder)
     for path, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if f != "__pycache__")
         yield from (_facts(os.path.join(path, name)) for name in sorted(files))
 
 
 def _facts(file: str) -> str:
+    """The time of change counts, too: tools that set back the time of modification cannot set back that one."""
     try:
         seen = os.stat(file)
+    except NotADirectoryError:  # it is inside an archive
+        return f"{file} in {_facts(os.path.dirname(file))}"
     except OSError:
         return f"{file} absent"
-    return f"{file} {seen.st_size} {seen.st_mtime_ns}"
+    return f"{file} {seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_ino}"
