@@ -207,6 +207,33 @@ class TestOutputs:
         assert called.err.splitlines()[1].startswith("  = fix: ")
 
 
+class TestNoSpec:
+    """What cannot be a spec is a finding among the others, in every report."""
+
+    def test_a_file_that_is_not_there(self):
+        called = call("xcompose check nope.xc.yaml mine.xc.yaml --stage schema --format junit=o.xml")
+
+        assert called.code == 1
+        assert "error[XC001]: there is no file nope.xc.yaml\n" in called.err
+        assert called.out.startswith("nope   parse ✗   ")
+        assert Xml.parse("o.xml").getroot().get("failures") == "1"
+
+    def test_a_file_with_another_ending_hides_nothing(self, bad, here):
+        (here / "sub").mkdir()
+        (here / "sub" / "old.xc.yml").write_text("xcompose: 1\n")
+        said = call("xcompose check . --stage schema --format concise").out
+
+        assert "XC002 a spec's file name ends in .xc.yaml, found sub/old.xc.yml" in said
+        assert "bad.xc.yaml:6:3: XC011 " in said
+
+    def test_links_in_a_circle(self, here):
+        (here / "loop.xc.yaml").symlink_to("loop.xc.yaml")
+        called = call("xcompose check loop.xc.yaml --stage schema")
+
+        assert called.code == 1
+        assert "error[XC001]: cannot read loop.xc.yaml: " in called.err
+
+
 class TestPlugins:
     @pytest.fixture(autouse=True)
     def broken(self, monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from xcompose.diagnostics import SpecError
+from xcompose.diagnostics import Span, SpecError
 from xcompose.spec import check, find_specs, load, variants_of
 
 from .catalogue import CATALOGUE
@@ -194,3 +194,43 @@ def test_what_is_no_spec_is_not_passed_over(project, path, message):
     with pytest.raises(SpecError) as caught:
         find_specs([path])
     assert [d.message for d in caught.value.diagnostics] == [message]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("[tool.xcompose", "XC001", "pyproject.toml is no TOML: expected ']' at the end of a table declaration"),
+        ("a = 1\nb = = 2\n", "XC001", "pyproject.toml is no TOML: invalid value"),
+        ("[tool.xcompose]\nspecs = 5\n", "XC014", "pyproject.toml: 'specs' wants paths of files and folders, found 5"),
+        ("tool.xcompose.specs = [5]", "XC014", "pyproject.toml: 'specs' wants paths of files and folders, found [5]"),
+        ("tool.xcompose = 5", "XC014", "pyproject.toml: 'xcompose' is a table of settings, found 5"),
+        ("tool = 5", "XC014", "pyproject.toml: 'tool' is a table of settings, found 5"),
+        ("\N{SNOWMAN}", "XC003", "pyproject.toml is not UTF-8 text"),
+    ],
+)
+def test_settings_that_are_wrong(project, text, code, message):
+    Path("pyproject.toml").write_text(text, encoding="utf-8" if text.isascii() else "utf-16")
+
+    with pytest.raises(SpecError) as caught:
+        find_specs()
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.message) == (code, message)
+    assert found.span is not None or code == "XC003"
+
+
+def test_where_settings_are_wrong(project):
+    Path("pyproject.toml").write_text("[tool.xcompose]\nspecs = 5\n")
+    with pytest.raises(SpecError) as caught:
+        find_specs()
+    assert caught.value.diagnostics[0].span == Span("pyproject.toml", 2, 1, 2, 6)
+
+    Path("pyproject.toml").write_text("a = 1\nb = = 2\n")
+    with pytest.raises(SpecError) as caught:
+        find_specs()
+    assert caught.value.diagnostics[0].span == Span("pyproject.toml", 2, 5, 2, 6)
+
+
+def test_settings_may_name_one_path(project):
+    Path("pyproject.toml").write_text('[tool.xcompose]\nspecs = "base.xc.yaml"\n')
+
+    assert find_specs(root=Path()) == [Path("base.xc.yaml")]

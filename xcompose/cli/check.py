@@ -14,7 +14,7 @@ import attrs
 import typer
 
 from xcompose.cli.common import Sets, errors, usage_error
-from xcompose.cli.formats import FORMATS, outputs, write
+from xcompose.cli.formats import FORMATS, Output, outputs, write
 from xcompose.cli.mend import mend
 from xcompose.cli.workers import Job, Task, check_at_once, check_in_turn, reasonable
 
@@ -82,7 +82,15 @@ def run(
     broken = _broken(strict_plugins)
     known = circumstances(sets, stages, seed, suggest, broken) if cache else ""
     report = check(references, Job(sets, stages, seed, suggest, known), jobs)
-    report = attrs.evolve(report, plugins=(*broken, *nuisances()), installed=_in_use())
+    _say(attrs.evolve(report, plugins=(*broken, *nuisances()), installed=_in_use()), wanted, stages)
+
+
+def _say(report: Report, wanted: Sequence[Output], stages: Sequence[str]) -> None:
+    """Write what was found.
+
+    Raises:
+        Exit: something is wrong.
+    """
     try:
         write(report, wanted, stages)
         sys.stdout.flush()
@@ -95,11 +103,11 @@ def run(
 
 
 def _references(paths: list[str]) -> list[str]:
-    from xcompose.spec import find_specs
+    from xcompose.spec.folders import candidates
 
     variants = [p for p in paths if ".xc.yaml@" in p]
     found = (
-        [str(p) for p in find_specs([p for p in paths if p not in variants])]
+        [str(p) for p in candidates([p for p in paths if p not in variants])]
         if len(variants) < len(paths) or not paths
         else []
     )
@@ -109,7 +117,10 @@ def _references(paths: list[str]) -> list[str]:
 
 
 def _relative(path: str) -> str:
-    absolute, here = Path(path).resolve(), Path.cwd()
+    try:
+        absolute, here = Path(path).resolve(), Path.cwd()
+    except RuntimeError:  # links in a circle, and checking it says so
+        return path
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else path
 
 

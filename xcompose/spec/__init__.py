@@ -3,8 +3,8 @@
 from xcompose.spec.catalogue import Absence as Absence
 from xcompose.spec.catalogue import Catalogue as Catalogue
 from xcompose.spec.files import SpecName as SpecName
-from xcompose.spec.files import find_specs as find_specs
 from xcompose.spec.files import variants_of as variants_of
+from xcompose.spec.folders import find_specs as find_specs
 from xcompose.spec.freeze import fingerprint as fingerprint
 from xcompose.spec.freeze import freeze as freeze
 from xcompose.spec.freeze import to_omegaconf as to_omegaconf

@@ -1,13 +1,12 @@
-"""Finds spec files, and gathers what a spec is made of: its bases, its own text, its variants, its overrides."""
+"""Reads spec files, and gathers what a spec is made of: its bases, its own text, its variants, its overrides."""
 
 from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import attrs
 
@@ -368,46 +367,6 @@ def named(resolver: Resolver, text: str, given: Given) -> SpecName:
     place = find(name, given.span, given.source.folder, resolver.document, resolver.findings).place
     look(place)
     return SpecName("@".join([str(place), "+".join(variants)] if variants else [str(place)]))
-
-
-def find_specs(paths: Iterable[str | Path] = (), root: Path | None = None) -> list[Path]:
-    """The spec files among files and folders, sorted; without any, those that the project names, else `specs/`.
-
-    Hidden folders are skipped, and links that lead out of a folder.
-
-    Raises:
-        SpecError: a file without the suffix, a path that does not exist, or a `.xc.yml` on the way.
-    """
-    given = [Path(p) for p in paths] or _project_specs(root or Path.cwd())
-    found: dict[Path, None] = {}
-    for path in given:
-        if path.is_dir():
-            found.update(dict.fromkeys(_below(path)))
-        else:
-            yaml.file_bytes(path)
-            found[path] = None
-    return list(found)
-
-
-def _project_specs(root: Path) -> list[Path]:
-    settings: Any = {}
-    if (root / "pyproject.toml").is_file():
-        settings = tomllib.loads((root / "pyproject.toml").read_text()).get("tool", {}).get("xcompose", {})
-    return [root / name for name in settings.get("specs", ["specs"])]
-
-
-def _below(folder: Path) -> list[Path]:
-    found = []
-    inside = folder.resolve()
-    for current, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        for name in sorted(names):
-            path = Path(current) / name
-            if name.endswith(".xc.yml"):
-                yaml.file_bytes(path)
-            if name.endswith(SUFFIX) and path.resolve().is_relative_to(inside):
-                found.append(path)
-    return found
 
 
 def variants_of(file: str | Path) -> tuple[str, ...]:
