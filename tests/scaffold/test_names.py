@@ -42,7 +42,15 @@ SHAPE = "is no name of a package: lower-case words of letters and digits, joined
         ("acme/mean", f"'acme/mean' {SHAPE}", "write acme-mean"),
         ("../acme-mean", f"'../acme-mean' {SHAPE}", "write acme-mean"),
         ("", f"'' {SHAPE}", "write acme-mean"),
-        ("2nd-mean", f"'2nd-mean' {SHAPE}", "write acme-mean"),
+        ("2nd-mean", f"'2nd-mean' {SHAPE}", "write nd-mean"),
+        ("acme-", f"'acme-' {SHAPE}", "write acme-mean"),
+        ("acme-é", f"'acme-é' {SHAPE}", "write acme-e"),
+        ("1acme-x", f"'1acme-x' {SHAPE}", "write acme-x"),
+        (
+            "acme-2-to-3",
+            "the component of 'acme-2-to-3' would be called '2-to-3', and a name begins with a letter",
+            "acme-to-3-2",
+        ),
         ("acme-" + "m" * 40, f"'acme-{'m' * 40}' has 45 letters, 40 are the most", "a shorter name: acme-mean"),
         (
             "acme-2nd",
@@ -76,6 +84,16 @@ def test_what_is_no_name_is_refused_with_the_mend(name, message, fix):
         names_of(name)
 
     assert (caught.value.message, caught.value.fix) == (message, fix)
+
+
+@pytest.mark.parametrize(
+    "name", ["acme-1x", "acme-" + "1" * 35, "xcompose-2nd", "é", "-", "os", "7", "1-2-3", "ﬃ" * 20]
+)
+def test_the_mend_is_a_name(name):
+    with pytest.raises(NameProblem) as caught:
+        names_of(name)
+
+    assert names_of(caught.value.fix.split()[-1])
 
 
 def test_a_module_that_is_there_is_not_shadowed():

@@ -7,6 +7,7 @@ import importlib.util
 import keyword
 import re
 import sys
+import unicodedata
 
 import attrs
 
@@ -77,7 +78,7 @@ def names_of(name: str) -> Names:
     if not component[0].isalpha():
         raise NameProblem(
             f"the component of '{name}' would be called '{component}', and a name begins with a letter",
-            f"{namespace}-{_spelled(component)}",
+            _spelled(name[: -len(component)], component),
         )
     module = component.replace("-", "_")
     return Names(
@@ -114,11 +115,22 @@ def _refuse_shape(name: str) -> None:
         return
     if len(name) > LONGEST:
         raise NameProblem(f"'{name}' has {len(name)} letters, {LONGEST} are the most", "a shorter name: acme-mean")
-    mended = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    fix = mended if SHAPE.fullmatch(mended) else "acme-mean"
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    mended = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    fix = next(one for one in (mended, mended.lstrip("0123456789-"), "acme-mean") if _is_name(one))
     raise NameProblem(
         f"'{name}' is no name of a package: lower-case words of letters and digits, joined by dashes", f"write {fix}"
     )
+
+
+def _is_name(name: str) -> bool:
+    if not SHAPE.fullmatch(name):
+        return False
+    try:
+        names_of(name)
+    except NameProblem:
+        return False
+    return True
 
 
 def _shadow(name: str, package: str) -> NameProblem:
@@ -129,6 +141,10 @@ def _shadow(name: str, package: str) -> NameProblem:
     )
 
 
-def _spelled(component: str) -> str:
+def _spelled(before: str, component: str) -> str:
+    """A name whose component begins with a letter: its number last, or a letter before it."""
     first, _, rest = component.partition("-")
-    return f"{rest}-{first}" if rest and rest[0].isalpha() else f"m{component}"
+    proposals = [f"{before}{rest}-{first}"] if rest else []
+    letters = component.lstrip("0123456789")
+    proposals += [f"{before}m{component}", f"{before}{letters}"]
+    return next((one for one in proposals if _is_name(one) and len(one) <= LONGEST), "acme-mean")

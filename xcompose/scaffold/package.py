@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib.metadata
+import keyword
 import os
 import shutil
 import string
@@ -20,6 +21,9 @@ from xcompose.scaffold.names import Names
 
 ROOM = 120 - len("    expressions = (")
 """Letters that a line of a test has for calls of the component."""
+
+STAND_IN = "NoSuchNameAnywhere"
+"""A class of this name shows which other names a template has."""
 
 
 @attrs.frozen
@@ -113,14 +117,16 @@ class _Mechanism:
 
 
 def _mechanism(names: Names, kind: str) -> _Mechanism:
-    """The file of the mechanism. Its class is called by its namespace, too, where the short name is taken."""
-    text = _filled(f"kinds/{kind}/mechanism.py", attrs.asdict(names))
-    imported = {alias.name for node in ast.walk(ast.parse(text)) for alias in getattr(node, "names", ())}
-    taken = imported | set(vars(builtins))
+    """The file of the mechanism. Its class is called by its namespace, too, where the short name is taken: by a word
+    of Python, by what the file imports, or by another class or function in it."""
+    others = ast.parse(_filled(f"kinds/{kind}/mechanism.py", {**attrs.asdict(names), "cls": STAND_IN}))
+    imported = {alias.name for node in ast.walk(others) for alias in getattr(node, "names", ())}
+    defined = {node.name for node in ast.walk(others) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    assigned = {node.id for node in ast.walk(others) if isinstance(node, ast.Name)}
+    taken = imported | defined | assigned | set(vars(builtins)) | set(keyword.kwlist)
     if len(names.cls) == 1 or not taken.isdisjoint({names.cls, f"{names.cls}Options"}):
         names = attrs.evolve(names, cls=names.namespace.capitalize() + names.cls)
-        text = _filled(f"kinds/{kind}/mechanism.py", attrs.asdict(names))
-    return _Mechanism(text, names)
+    return _Mechanism(_filled(f"kinds/{kind}/mechanism.py", attrs.asdict(names)), names)
 
 
 def _facts(names: Names, owed: Slot) -> dict[str, str]:
