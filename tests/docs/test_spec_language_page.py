@@ -10,7 +10,19 @@ import xcompose as xc
 from tests.cli.calling import call
 from tests.test_docs import ROOT, blocks, commands, fits
 from xcompose.compose.build import plan_model
-from xcompose.spec import events, expression, files, layers, references, resolver
+from xcompose.schema import KINDS
+from xcompose.spec import (
+    events,
+    expression,
+    files,
+    findings,
+    layers,
+    numbers,
+    reading,
+    references,
+    resolver,
+    tokens,
+)  # fmt: skip
 from xcompose.spec.settings import KEYS, SearchOptions, TrainOptions
 
 PAGE = ROOT / "docs" / "spec-language.md"
@@ -48,11 +60,61 @@ def test_the_limits_are_those_there_are():
     rows = dict(re.findall(r"^\| ([a-z].*?) \| ([\d,]+)", TEXT[TEXT.index("## Limits") :], re.MULTILINE))
 
     assert {name: int(number.replace(",", "")) for name, number in rows.items()} == {
-        "size of a file": 1, "levels of YAML": events.DEPTH, "keys and values": events.NODES,
-        "a text": events.CHARACTERS, "levels of an expression": expression.LEVELS,
+        "size of a file": reading.BYTES >> 20, "levels of YAML": events.DEPTH,
+        "keys and values of a file": events.NODES, "a text": events.CHARACTERS,
+        "levels of brackets in an expression, and in a reference": expression.LEVELS,
+        "operations in a reference": references.OPERATIONS, "levels of components": resolver.NESTING,
         "components after expansion": resolver.NODES, "layers": layers.LAYERS,
-        "references in a chain": references.CHAIN, "files that build on each other": files.FILES,
+        "references and layers to expand": resolver.STEPS, "references in a chain": references.CHAIN,
+        "blocks that use one another": layers.CHAIN, "files that build on each other": files.FILES,
+        "files opened in all": files.OPENED, "digits of a number": numbers.DIGITS, "its exponent": numbers.EXPONENT,
+        "mistakes before reading stops": findings.MOST,
     }  # fmt: skip
+    assert references.LEVELS == expression.LEVELS
+
+
+def test_the_grammar_is_closed():
+    """Every name in it has a rule, and every rule but the first is used."""
+    grammar = re.sub(r"\(\*.*?\*\)|any character but .*? }", "", re.search(r"```ebnf\n(.*?)```", TEXT, re.DOTALL)[1])
+    rules = re.findall(r"(\w+) += ", grammar)
+    used = set(re.findall(r"[a-z]+", re.sub(r"""'"'|"[^"]*"|\w+ += """, " ", grammar)))
+
+    assert len(rules) == len(set(rules))
+    assert used == set(rules)
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "bad"),
+    [
+        ("word", ["a", "a1-2b", "log-sparse"], ["A", "1a", "a--b", "a-", "a_b"]),
+        ("option", ["a", "kv_heads", "a_"], ["a-b", "_a", "A"]),
+        ("number", ["0", "12", "1.5k", "3e-4", "4x", "4Ki", "0.1e+2M"], ["01", "1.", ".5", "4ki", "1E3", "1_0"]),
+    ],
+)
+def test_the_grammar_of_signs_is_the_real_one(rule, good, bad):
+    real = {"word": tokens.NAME, "option": tokens.OPTION, "number": tokens.STRICT_NUMBER}[rule]
+
+    assert [text for text in [*good, *bad] if real.fullmatch(text)] == good
+
+
+def test_every_kind_is_named():
+    said = TEXT[TEXT.index("eighteen kinds") : TEXT.index("There are two spellings")]
+
+    assert tuple(re.findall(r"`(\w+)`", said)) == KINDS
+    assert len(KINDS) == 18
+
+
+@pytest.mark.parametrize(
+    ("file", "sections", "name"),
+    [("named", "", "named@small"), ("named", "name: other\n", "other@small"), ("itself", "", "mine")],
+)
+def test_a_variant_stands_behind_the_name(file, sections, name, tmp_path):
+    variant = "{name: mine}" if file == "itself" else "{model: {layers: 1}}"
+    (tmp_path / f"{file}.xc.yaml").write_text(
+        f"xcompose: 1\n{sections}model: {{type: decoder, dim: 64, layers: 2}}\nvariants: {{small: {variant}}}\n"
+    )
+
+    assert xc.read(str(tmp_path / f"{file}.xc.yaml@small")).name == name
 
 
 def test_every_section_and_setting_is_named():
