@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from xcompose import registry
-from xcompose.compare.abilities import Measured, measured
+from xcompose.compare.abilities import Difference, Measured, measured
 from xcompose.compare.diff import changes
 from xcompose.spec import load_text
 from xcompose.spec.model import Spec
@@ -64,6 +64,30 @@ def said(old: Spec, new: Spec) -> list[tuple[str, ...]]:
             {"layers": NEAR},
             [("old layer 1", "", "attention, mlp(128)", "")],
             id="a layer that went",
+        ),
+        pytest.param(
+            {"layers": "attention(pattern=window(4)), attention, attention(score=linear)"},
+            {"layers": f"attention, attention(score=linear), {NEAR}"},
+            [
+                ("layer 2", "mixer.pattern.size", "4", "8"),
+                ("layer 2", "moved", "layer 0", "layer 2"),
+            ],
+            id="a layer that moved and changed",
+        ),
+        pytest.param(
+            {"layers": f"2*{NEAR}, 3*attention"},
+            {"layers": f"3*attention, 2*{NEAR}"},
+            [("layers 3 to 4", "moved", "layers 0 to 1", "layers 3 to 4")],
+            id="layers that moved",
+        ),
+        pytest.param(
+            {"layers": f"attention(score=linear), {NEAR}"},
+            {"layers": "attention(pattern=window(4))"},
+            [
+                ("layer 0", "mixer.pattern.size", "8", "4"),
+                ("old layer 0", "", "attention(score=linear), mlp(128)", ""),
+            ],
+            id="the nearest of two stays",
         ),
         pytest.param(
             {"mixer": "attention(pattern=window(8) | global(2))"},
@@ -157,6 +181,23 @@ def test_a_model_that_cannot_do_what_the_other_does():
     assert shown["generates"] == ("step by step, with a state", "no")
     assert shown["lengths"] == ("any", "any, up to 64")
     assert shown["work at 100"][1] == "–"
+
+
+def test_a_model_that_does_not_compose_is_a_fact_beside_its_findings():
+    bad = spec(mixer="attention(pattern=window(8) | global(2), score=linear)")
+
+    found = measured(spec(), bad, [128], registry.load())
+
+    assert found.old == ()
+    assert found.differences == (Difference("composes", "yes", f"no: {found.new[0].message}", None),)
+    assert measured(bad, bad, [128], registry.load()).differences == ()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shown"), [(1.0004, "a → b"), (0.9996, "a → b"), (1.01, "a → b   1.01×"), (None, "a → b")]
+)
+def test_a_ratio_that_says_nothing_is_not_shown(ratio, shown):
+    assert str(Difference("work", "a", "b", ratio)) == shown
 
 
 def test_equal_specs_differ_in_nothing():

@@ -93,9 +93,9 @@ def _in_order(place: _Left, alike: Callable[[int, int], Likeness]) -> list[tuple
 
 
 def _best(candidates: list[tuple[int, int]], alike: Callable[[int, int], Likeness]) -> list[tuple[int, int]]:
-    """Pairs with the fewest differences first, each layer in one of them."""
+    """Pairs with the fewest differences first, of equal ones the first layers; each layer is in one of them."""
     found: dict[int, int] = {}
-    for i, j in sorted(candidates, key=lambda pair: (alike(*pair).differences, abs(pair[0] - pair[1]), pair)):
+    for i, j in sorted(candidates, key=lambda pair: (alike(*pair).differences, pair)):
         if i not in found and j not in found.values():
             found[i] = j
     return sorted(found.items(), key=lambda pair: pair[1])
