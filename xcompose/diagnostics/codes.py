@@ -460,7 +460,7 @@ _TABLE = (
     Code(
         "XC051",
         "two plugins claim one name",
-        "Two installed distributions offer the same component. Neither wins silently.",
+        "Two installed plugins, of two distributions or of one, offer the same component. Neither wins silently.",
         bad=(
             "# acme-a and acme-b both own the namespace acme\n"
             'Component(kind="memory", name="mean", options=Mean)  # in acme-a\n'
@@ -498,8 +498,8 @@ _TABLE = (
     Code(
         "XC055",
         "the environment names a plugin that is not installed",
-        "`XCOMPOSE_PLUGINS` holds names of distributions or entry points, with commas between them, or `none`. Case "
-        "and the kind of dash do not matter.",
+        "`XCOMPOSE_PLUGINS` holds names of distributions or entry points, with commas between them, or `none` alone. "
+        "Case and the kind of dash do not matter.",
         bad=("XCOMPOSE_PLUGINS=acme-maen xcompose check\n"),
         mend=("XCOMPOSE_PLUGINS=acme-mean xcompose check\n"),
     ),
