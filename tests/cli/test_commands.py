@@ -168,6 +168,7 @@ class TestCheck:
             "Fix: did you mean 'model'?\n"
         )
 
+    @pytest.mark.slow
     def test_several_processes_find_what_one_finds(self):
         for name in ("a", "b"):
             Path(f"{name}.xc.yaml").write_text("xcompose: 1\nmodel: {type: decoder, dim: 64, layers: 1}\nmodle: {}\n")

@@ -17,7 +17,7 @@ from xcompose.spec import load_text
 PAGE = ROOT / "docs" / "addons" / "hat.md"
 SHORT = (
     '--set search.strategy.steps=3 --set "train.budget=3 steps" --set train.eval.batches=1 --set train.length=16 '
-    '--set "search.within={}" --budget "4 trials"'
+    '--set "search.within={}" --budget "2 trials"'
 )
 """Makes the example a matter of seconds; what it prints has the same form."""
 
