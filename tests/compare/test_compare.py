@@ -80,7 +80,7 @@ def test_the_report_needs_nothing_beside_it(here: Path):
 
 
 def test_names_are_written_into_the_page_as_text(here: Path):
-    Path("dense.xc.yaml").write_text("name: <b>&amp\n" + SMALL.format(type="decoder", layers="1"))
+    Path("dense.xc.yaml").write_text("name: a<b>&amp\n" + SMALL.format(type="decoder", layers="1"))
 
     go("dense", "linear")
 

@@ -168,7 +168,7 @@ def test_the_watch_sees_what_it_is_for(folder, monkeypatch):
         os.getenv("ABSENT")
         os.mkdir("b")
         importlib.import_module("this")
-        held = bytearray(64 << 20)
+        held = bytearray(b"x") * (64 << 20)  # written, so that it is there
 
     assert seen.opened[0] == str(folder / "a.txt")
     assert seen.asked == ["HOSTILE", "ABSENT"]
