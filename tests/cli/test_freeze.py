@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -84,11 +85,10 @@ def test_the_spec_of_a_run_is_read_with_a_warning(text, monkeypatch):
 
 
 def test_equal_options_and_tensors_that_read_other_rows_are_refused(text, monkeypatch):
-    from xcompose_plugins.patterns.window import Window
-
+    window = importlib.import_module("xcompose_plugins.patterns.window").Window
     assert "\n  reads: 64 " in text
-    allows = Window.allows
-    monkeypatch.setattr(Window, "allows", lambda self, q, k: allows(self, q, k) & (q.at - k.at != 2))
+    allows = window.allows
+    monkeypatch.setattr(window, "allows", lambda self, q, k: allows(self, q, k) & (q.at - k.at != 2))
     lines = said().splitlines()
 
     assert lines[0] == "error[XC044]: the model's mixers may read other rows than when the spec was frozen"
@@ -101,3 +101,49 @@ def test_a_record_of_before_is_not_asked_who_reads_whom(text):
     frozen(f"{head}\n{rest.partition(chr(10))[2]}")
 
     assert "1 spec: 0 findings" in said()
+
+
+TEACHER = "xcompose: 1\nmodel: {type: decoder, dim: 16, heads: 2, length: 64, layers: %s}\n"
+
+
+@pytest.fixture
+def taught() -> Path:
+    """A frozen spec that names a teacher, of which there are two."""
+    for name, layers in (("t1", "2"), ("t2", "attention(pattern=window(4)), 1")):
+        Path(name).mkdir()
+        Path(name, "t.xc.yaml").write_text(TEACHER % f"'{layers}'")
+    Path("taught.xc.yaml").write_text(
+        "xcompose: 1\nextends: mine.xc.yaml\ntrain.addons: ['distill(\"t1/t.xc.yaml\")']\n"
+    )
+    called = call("xcompose freeze taught.xc.yaml -o frozen.xc.yaml")
+    assert called.out == "wrote frozen.xc.yaml\n", called.said
+    return Path("frozen.xc.yaml")
+
+
+def test_another_teacher_of_the_same_name_is_seen(taught):
+    assert "1 spec: 0 findings" in said("schema")
+    taught.write_text(taught.read_text().replace("t1/t.xc.yaml", "t2/t.xc.yaml"))
+
+    lines = said("schema").splitlines()
+    assert lines[0] == ("error[XC044]: 't2/t.xc.yaml' is not the model that it was when the spec was frozen")
+    assert lines[1].endswith("   frozen.specs")
+
+
+def test_a_teacher_that_was_edited_is_seen_and_one_that_moved_or_got_a_comment_is_none(taught):
+    teacher = Path("t1/t.xc.yaml")
+    teacher.write_text("# here\n" + teacher.read_text())
+    assert "1 spec: 0 findings" in said("schema")
+
+    teacher.write_text(TEACHER % "3")
+    assert "'t1/t.xc.yaml' is not the model that it was" in said("schema")
+
+    teacher.write_text("xcompose: 1\n")
+    assert "'t1/t.xc.yaml' is not the model that it was" in said("schema")
+
+
+def test_two_that_name_each_other_end(taught):
+    called = call("xcompose freeze frozen.xc.yaml --set train.addons=['distill(\"frozen.xc.yaml\")'] -o loop.xc.yaml")
+    assert called.code == 0, called.said
+    taught.write_text(Path("loop.xc.yaml").read_text().replace("frozen.xc.yaml", "loop.xc.yaml"))
+
+    assert "1 spec: 0 findings" in call("xcompose check loop.xc.yaml --stage schema").said

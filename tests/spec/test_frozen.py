@@ -139,6 +139,17 @@ def test_new_names_are_nothing():
     ]  # fmt: skip
 
 
+def test_a_new_name_within_a_namespace_that_contains_it_is_nothing():
+    then = attrs.evolve(MEAN, name="avg", namespace="mean", version=2)
+    now = attrs.evolve(then, name="mean", renamed_from=("avg",))
+    text = frozen(Catalogue([*CATALOGUE, then]), TEXT.replace("window(${w})", "none, memory=mean/avg@2"))
+    found = check_text(text, "s", (), Catalogue([*CATALOGUE, now]))[1]
+
+    assert "mean/avg@2" in text
+    assert {d.code for d in found} == {"XC043"}
+    assert signature(then) == signature(now)
+
+
 def test_comments_notes_and_layout_are_nothing():
     text = frozen().replace("model:\n", "# here\nx-why: because\nabout: now\nmodel:   # and here\n", 1)
 
@@ -186,8 +197,8 @@ error[XC044]: the spec was edited since it was frozen
    |
 {line} |   {digest}
    |   ^^^^^^^ its model, addons, task or training are others than then
-   = fix: take the edit back, and change its source
-   = fix: if that is meant, freeze it again: xcompose freeze s -o s"""
+   = fix: take the edit back
+   = fix: if it is meant, make it in the spec that this one was frozen from, and freeze that again"""
     )
 
 
@@ -360,6 +371,15 @@ def test_another_version_is_a_warning_that_names_both(monkeypatch):
     assert found.fixes[0] == "pip install acme-mixers==0.4.0"
 
 
+def test_an_edit_of_what_is_expected():
+    text = frozen(text=TEXT + "expect: {params: ..9M, causal: strict, memory: [O(n), ..1GiB]}\n")
+    assert said(text, CATALOGUE) == ""
+    lines = said(text.replace("..9M", "..99M"), CATALOGUE).splitlines()
+
+    assert lines[0] == "error[XC044]: what the spec expects was edited since it was frozen"
+    assert lines[-2] == "   = fix: take the edit back"
+
+
 def test_a_frozen_spec_of_before_still_loads():
     text = frozen()
     assert "reads:" not in text
@@ -411,6 +431,8 @@ def test_a_spec_that_builds_on_one_is_refused_with_it(tmp_path, monkeypatch):
         assert [(d.message, d.span.file if d.span else "") for d in found] == [
             ("the spec was edited since it was frozen", "base.xc.yaml")
         ]
+
+        assert found[0].notes[0].text == f"{reference.partition('@')[0]} builds on it"
 
     Path("base.xc.yaml").write_text(frozen())
     assert check("top.xc.yaml@v", (), CATALOGUE)[1] == []

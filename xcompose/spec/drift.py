@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -16,11 +17,24 @@ from xcompose.diagnostics import Diagnostic, Note, Span
 from xcompose.spec import tree
 from xcompose.spec.catalogue import Catalogue
 from xcompose.spec.freeze import written
-from xcompose.spec.frozen import LONGEST, meaning, signature, structure, unset, version_of
+from xcompose.spec.frozen import (
+    LONGEST,
+    SECTIONS,
+    digest_of_expected,
+    digests_of_named,
+    meaning,
+    named_in,
+    signature,
+    structure,
+    unset,
+    version_of,
+)
 from xcompose.spec.model import Layer, Node, Record, Section, Spec
 
 DRIFTED = "XC044"
 AGAIN = "freeze it again from its source"
+UNDO = "take the edit back"
+ELSEWHERE = "if it is meant, make it in the spec that this one was frozen from, and freeze that again"
 PARTS = ("addons", "task")
 
 
@@ -119,7 +133,28 @@ class _Drift:
         of_layers = {("", "", one.option) for one in later.values() if one.node and one.node.kind == "model"}
         if meaning(self.spec, self.catalogue, frozenset(later) | of_layers) != self.record["meaning"]:
             found.append(self._edited())
-        return found
+        return [*found, *self._expected(), *self._named()]
+
+    def _expected(self) -> Iterator[Diagnostic]:
+        if self.record["expect"] not in (None, digest_of_expected(self.spec)):
+            yield _finding(
+                "what the spec expects was edited since it was frozen", _span(self.root, "expect"),
+                "a digest of its section 'expect'", (UNDO, ELSEWHERE), path="frozen.expect",
+            )  # fmt: skip
+
+    def _named(self) -> Iterator[Diagnostic]:
+        """Specs that it names, and that describe another model than they did."""
+        then = self.record["specs"]
+        if not then:
+            return
+        names = named_in([getattr(self.spec, section) for section in SECTIONS])
+        for name, old, now in zip(names, then, digests_of_named(self.spec, self.catalogue), strict=False):
+            if old != now:
+                shown = name.relative_to(Path(self.spec.file).parent)
+                message = f"'{shown}' is not the model that it was when the spec was frozen"
+                label = "a digest of the model and the addons of each spec that is named"
+                mends = ("take its edit back, or name the spec that was meant", AGAIN)
+                yield _finding(message, _span(self.root, "specs"), label, mends, path="frozen.specs")
 
     def _versions(self) -> Iterator[Diagnostic]:
         """Warnings of those that have another version: they may compute something else, which no digest shows."""
@@ -162,17 +197,16 @@ class _Drift:
             f"{kind} '{name}'" for kind, name, _, digest in _components(self.record)
             if (schema := self.catalogue.get(kind, name)) is not None and signature(schema) != digest
         ]  # fmt: skip
-        fix = f"if that is meant, freeze it again: xcompose freeze {self.spec.file} -o {self.spec.file}"
         if changed:
             label = f"edited since, or read otherwise: the options of the {', the '.join(changed)} are others now"
             return _finding(
                 "the spec means something else than when it was frozen", _span(self.root, "meaning"),
-                label + _versions(self.record), (*_mends(self.record)[:-1], fix), path="frozen.meaning",
+                label + _versions(self.record), (UNDO, *_mends(self.record)), path="frozen.meaning",
             )  # fmt: skip
         label = "its model, addons, task or training are others than then"
         return _finding(
             "the spec was edited since it was frozen", _span(self.root, "meaning"), label,
-            ("take the edit back, and change its source", fix), path="frozen.meaning",
+            (UNDO, ELSEWHERE), path="frozen.meaning",
         )  # fmt: skip
 
     def _origin(self, node: Node | None) -> str:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import attrs
 
+from xcompose.cache import digest
 from xcompose.diagnostics import Diagnostic, Note, Span, SpecError
 from xcompose.diagnostics.suggest import suggest
 from xcompose.spec import settings, tree, yaml
 from xcompose.spec.findings import Findings, Refused
 from xcompose.spec.merge import TOP, Given, Source, Stack, entries, is_null, lookup, until_null
-from xcompose.spec.reading import look, package_folder
+from xcompose.spec.reading import beginning, look, package_folder
 from xcompose.spec.settings import INHERITED, KEYS, VARIED
 from xcompose.spec.yaml import SUFFIX
 
@@ -359,6 +360,13 @@ class SpecName(str):
         """As a spec in `folder` names it."""
         path, variants = split(self)
         return "@".join([os.path.relpath(path, Path(folder).resolve()), *(["+".join(variants)] if variants else [])])
+
+    def content(self) -> str:
+        """A digest of what its file holds; empty where it cannot be read."""
+        try:
+            return digest(beginning(Path(split(self)[0])))
+        except OSError:
+            return ""
 
 
 def named(resolver: Resolver, text: str, given: Given) -> SpecName:

@@ -93,7 +93,7 @@ def identity(value: Any) -> Any:
         case list() | tuple():
             return [identity(item) for item in value]
         case SpecName():
-            return os.path.basename(value)
+            return [os.path.basename(value), value.content()]
     return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 

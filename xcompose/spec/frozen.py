@@ -6,26 +6,33 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from xcompose.schema import ComponentSchema
 from xcompose.spec import settings
-from xcompose.spec.catalogue import Catalogue
+from xcompose.spec.catalogue import Catalogue, canonical
 from xcompose.spec.files import SpecName
 from xcompose.spec.freeze import as_data, dump
 from xcompose.spec.model import Expectation, Layer, Node, Section, Spec
 
 SHORT = 12
 """Hexadecimal digits of a component's digest."""
+SECTIONS = ("model", "addons", "task", "train")
+"""What means something; what is expected is recorded apart."""
 LONGEST = 512
 """Rows at which it is compared who may read whom."""
 
 
 def signed(
-    spec: Spec, catalogue: Catalogue, folder: str | os.PathLike[str] | None = None, model: Any = None, reads: str = ""
+    spec: Spec,
+    catalogue: Catalogue,
+    folder: str | os.PathLike[str] | None = None,
+    model: Any = None,
+    reads: str = "",
+    names: Spec | None = None,
 ) -> str:
     """The text of a frozen spec with the record of what it means.
 
@@ -35,8 +42,10 @@ def signed(
         folder: where the text will stand, as for `freeze`.
         model: as the spec builds it, on any device; what it holds is recorded, too.
         reads: who may read whom in it: a length and a digest.
+        names: the same spec, naming other specs where they are now; `spec` itself if not said.
     """
-    return dump({**as_data(spec, folder, short=True), "frozen": record(spec, catalogue, model, reads)})
+    specs = digests_of_named(names or spec, catalogue)
+    return dump({**as_data(spec, folder, short=True), "frozen": record(spec, catalogue, model, reads, specs)})
 
 
 def unsigned(text: str) -> str:
@@ -44,8 +53,10 @@ def unsigned(text: str) -> str:
     return text.partition("\nfrozen:\n")[0].rstrip("\n") + "\n"
 
 
-def record(spec: Spec, catalogue: Catalogue, model: Any = None, reads: str = "") -> dict[str, Any]:
-    """What a spec means now, as plain data."""
+def record(
+    spec: Spec, catalogue: Catalogue, model: Any = None, reads: str = "", specs: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a spec means now, as plain data; the arguments are as for `signed`, and `specs` of those that it names."""
     components: dict[str, dict[str, str]] = {}
     plugins = {"xcompose": version_of("xcompose")}
     for kind, name in sorted({(node.kind, node.name) for node in nodes(spec)}):
@@ -56,8 +67,10 @@ def record(spec: Spec, catalogue: Catalogue, model: Any = None, reads: str = "")
     found = {
         "language": settings.VERSION, "plugins": plugins, "meaning": meaning(spec, catalogue), "components": components,
     }  # fmt: skip
+    expected = {"expect": digest_of_expected(spec)} if spec.expect else {}
+    named = {"specs": list(specs)} if specs else {}
     holds = {} if model is None else structure(model)
-    return {**found, **holds, **({"reads": reads} if reads else {})}
+    return {**found, **expected, **named, **holds, **({"reads": reads} if reads else {})}
 
 
 def structure(model: Any) -> dict[str, Any]:
@@ -71,8 +84,11 @@ def structure(model: Any) -> dict[str, Any]:
 
 
 def signature(schema: ComponentSchema) -> str:
-    """A digest of the options of a component: names, types, defaults, bounds, and its version; no sentences."""
-    plain = attrs.asdict(schema, recurse=True, filter=lambda field, _: field.name not in UNSIGNED)
+    """A digest of the options of a component: names, types, defaults, bounds, and its version; no sentences.
+
+    The component counts under its first name.
+    """
+    plain = attrs.asdict(_first(schema), recurse=True, filter=lambda field, _: field.name not in UNSIGNED)
     return _digest(plain)[:SHORT]
 
 
@@ -92,14 +108,46 @@ def meaning(spec: Spec, catalogue: Catalogue, without: frozenset[tuple[str, ...]
         without: (kind, component, option) of values to leave out; two empty texts for keys of layers and of training.
     """
     reader = _Meaning(catalogue, without)
-    return _digest([reader.of(getattr(spec, name)) for name in ("model", "addons", "task", "train")])[: 2 * SHORT]
+    return _digest([reader.of(getattr(spec, name)) for name in SECTIONS])[: 2 * SHORT]
+
+
+def digest_of_expected(spec: Spec) -> str:
+    """Of what a spec expects, in whatever order it says so."""
+    return _digest(sorted([one.key, one.text] for one in spec.expect))[:SHORT]
+
+
+def digests_of_named(spec: Spec, catalogue: Catalogue) -> list[str]:
+    """Of each spec that a spec names: a digest of its model and addons; empty where it has errors."""
+    from xcompose.spec.resolve import read_named
+
+    found = []
+    for name in named_in([getattr(spec, section) for section in SECTIONS]):
+        other = read_named(name, catalogue)
+        reader = _Meaning(catalogue, frozenset())
+        found.append(_digest([reader.of(other.model), reader.of(other.addons)])[: 2 * SHORT] if other else "")
+    return found
+
+
+def named_in(value: Any) -> Iterator[SpecName]:
+    """The specs that a value names, in their order."""
+    match value:
+        case SpecName():
+            yield value
+        case Node(options=options) | Layer(options=options) | Section(options=options):
+            yield from named_in(options)
+        case Mapping():
+            for key in sorted(value):
+                yield from named_in(value[key])
+        case list() | tuple():
+            for item in value:
+                yield from named_in(item)
 
 
 def nodes(value: Any) -> Iterator[Node]:
     """Every component of a spec or of a part of it."""
     match value:
         case Spec():
-            for name in ("model", "addons", "task", "train"):
+            for name in SECTIONS:
                 yield from nodes(getattr(value, name))
         case Node(options=options):
             yield value
@@ -154,9 +202,12 @@ def unset(value: Any) -> bool:
 
 
 def _first_name(schema: ComponentSchema | None, name: str) -> str:
-    if schema is None or not schema.renamed_from:
-        return name
-    return name.replace(schema.name, schema.renamed_from[0])
+    return canonical(_first(schema)) if schema is not None and schema.renamed_from else name
+
+
+def _first(schema: ComponentSchema) -> ComponentSchema:
+    """A component as it was called first."""
+    return attrs.evolve(schema, name=schema.renamed_from[0]) if schema.renamed_from else schema
 
 
 def _digest(data: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from xcompose.diagnostics import Diagnostic, Severity, SpecError
+from xcompose.diagnostics import Diagnostic, Note, Severity, SpecError
 from xcompose.schema import ValueType
 from xcompose.spec import drift, expect, files, tree, yaml
 from xcompose.spec.bases import frozen_bases
@@ -132,20 +132,40 @@ def check_document(
     homes = {field.name: name for name in ("search", "train") for field in SECTIONS[name].fields}
     homes |= {option.name: "model" for schema in catalogue if schema.kind == "model" for option in schema.options}
     findings = Findings("@".join([stem, "+".join(variants)] if variants else [stem]), homes, MOST)
-    for hint in document.hints:
-        findings.add(hint)
-    try:
-        gathered = files.gather(document, variants, sets, findings)
-        resolver = Resolver(catalogue, findings, gathered.sections, document)
-        spec = _Sections(resolver, gathered, stem, variants).spec()
-    except Exhausted:
-        spec = None
+    spec = _read(document, variants, sets, catalogue, findings, stem)
     if spec is not None:
         for finding in _drift(document, spec, [*variants, *sets], catalogue, findings.failed):
             findings.add(attrs.evolve(finding, severity=drifted) if finding.severity == "error" else finding)
         spec = attrs.evolve(spec, frozen=None) if variants or sets else spec
     ordered = sorted(findings.diagnostics, key=_order)
     return (None if findings.failed else spec), ordered
+
+
+def read_named(name: str, catalogue: Catalogue) -> Spec | None:
+    """A spec that another one names, whatever was frozen of it; None where it has errors."""
+    path, variants = files.split(name)
+    findings = Findings()
+    try:
+        document = files.read_file(path, path)
+    except SpecError:
+        return None
+    spec = _read(document, variants, (), catalogue, findings, Path(path).name.removesuffix(yaml.SUFFIX))
+    return None if findings.failed else spec
+
+
+def _read(
+    document: Document, variants: Sequence[str], sets: Sequence[str], catalogue: Catalogue, findings: Findings,
+    stem: str,
+) -> Spec | None:  # fmt: skip
+    """What a text says; what is wrong with it goes to the findings."""
+    for hint in document.hints:
+        findings.add(hint)
+    try:
+        gathered = files.gather(document, variants, sets, findings)
+        resolver = Resolver(catalogue, findings, gathered.sections, document)
+        return _Sections(resolver, gathered, stem, variants).spec()
+    except Exhausted:
+        return None
 
 
 def _drift(
@@ -160,7 +180,9 @@ def _drift(
     alone = [document] if changes and spec.frozen is not None else []
     found = drift.drift(spec, catalogue, document.root) if not changes else []
     for one in [*alone, *frozen_bases(document)]:
-        found += [d for d in check_document(one, (), (), catalogue)[1] if d.code == drift.DRIFTED]
+        notes = () if one is document else (Note(f"{document.shown} builds on it"),)
+        of_it = [d for d in check_document(one, (), (), catalogue)[1] if d.code == drift.DRIFTED]
+        found += [attrs.evolve(d, notes=(*d.notes, *notes)) for d in of_it]
     return found
 
 

@@ -87,6 +87,10 @@ class FrozenOptions:
     """A digest of model, addons, task and training."""
     components: dict[str, dict[str, Text]] = option({})
     """By kind and name: the distribution, and a digest of the options."""
+    expect: Text | None = option(None)
+    """A digest of what it expects."""
+    specs: tuple[Text, ...] = option(())
+    """Of each spec that it names, in their order, a digest of model and addons."""
     parameters: Count | None = option(None)
     """How many numbers the model held."""
     tensors: Text | None = option(None)

@@ -42,12 +42,13 @@ def kept(spec: Spec, how: Mapping[str, Any], registry: Registry) -> Kept:
     """
     folder = Path(spec.file).parent if spec.file else Path()
     files: dict[SpecName, str] = {}
+    names = attrs.evolve(spec, train=how)
     how = {key: _moved(value, key, folder, files) for key, value in how.items()}
     others = {
         file: freeze(attrs.evolve(load(name, catalogue=registry.catalogue), task=None, train={}, expect=()))
         for name, file in files.items()
     }
-    return Kept(signed(attrs.evolve(spec, train=how), registry.catalogue, folder), others)
+    return Kept(signed(attrs.evolve(spec, train=how), registry.catalogue, folder, names=names), others)
 
 
 def _moved(value: Any, option: str, folder: Path, files: dict[SpecName, str]) -> Any:
