@@ -7,7 +7,8 @@ import re
 from collections.abc import Collection
 
 import attrs
-from site_maths import PROSE, rendered
+from site_maths import rendered
+from site_signs import PROSE
 
 BLOCKS = ("Maths", "Shapes", "Cost", "Limits", "Paper")
 WIDTH = 118
