@@ -53,6 +53,8 @@ LATER = ("compose", "build", "contracts", "numerics")
 @pytest.fixture(autouse=True, scope="module")
 def everything_is_imported():
     """Pytester forgets what is imported while it runs, and torch cannot be imported twice."""
+    import torch._inductor  # noqa: F401
+
     import xcompose.verify.stages  # noqa: F401
 
     assert load().catalogue

@@ -72,7 +72,10 @@ def _below(folder: Path) -> list[Path]:
 def _project_specs(root: Path) -> list[Path]:
     file = root / SETTINGS
     names = _named(file) if file.is_file() else None
-    return [root / name for name in (["specs"] if names is None else names)]
+    if names is None:
+        usual = root / "specs"
+        return [usual] if usual.is_dir() else []
+    return [root / name for name in names]
 
 
 def _named(file: Path) -> Sequence[str] | None:
