@@ -34,6 +34,8 @@ SECTIONS = ("Maths", "Shapes", "Cost", "Limits", "Paper")
 KEPT: dict[tuple[Any, ...], Stand] = {}
 """Stands that were built, the newest ones: all tests of an expression use the same."""
 MOST_KEPT = 100
+NAMED: dict[str, dict[str, int]] = {}
+"""The texts that the classes of a name have tried, numbered."""
 ANY_LENGTH = (1, 2, 67, 150)
 """Lengths of sequences that are tried."""
 
@@ -106,6 +108,14 @@ class Contract:
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Each expression is a test of its own."""
+        if isinstance(self.expressions, str):
+            raise pytest.UsageError(
+                f"{type(self).__name__}.expressions is one text; write a tuple: ({self.expressions!r},)"
+            )
+        if not self.expressions:
+            raise pytest.UsageError(
+                f"{type(self).__name__} tests nothing: it has no `expressions`; write, say, ('acme/mean(4)',)"
+            )
         if "expression" in metafunc.fixturenames:
             metafunc.parametrize("expression", list(self.expressions), ids=list(self.expressions))
 
@@ -149,13 +159,19 @@ class Contract:
         written = around.text(expression, type_, self.registry)
         key = (id(self.registry), self.kind, expression, written, self.seed)
         if key not in KEPT:
-            name = f"{type(self).__name__}.xc.yaml"
+            name = self._name(written)
             KEPT[key] = Stand(self.kind, expression, written, name, self.registry, self.seed)
             for old in list(KEPT)[:-MOST_KEPT]:
                 del KEPT[old]
         stand = KEPT[key]
         stand.again = self.again(expression)
         return stand
+
+    def _name(self, written: str) -> str:
+        """A name for a text: findings quote the text of that name, so each text has one of its own."""
+        known = NAMED.setdefault(type(self).__name__, {})
+        number = known.setdefault(written, len(known) + 1)
+        return f"{type(self).__name__}{f'-{number}' if number > 1 else ''}.xc.yaml"
 
     def again(self, expression: str) -> str:
         """The command that runs this test again."""
@@ -235,7 +251,8 @@ class Contract:
         if self.kind == "model":
             pytest.skip("a model's options are keys of the spec")
         for stand in self.stands(expression)[:1]:
-            other = attrs.evolve(stand, expression=written, text=stand.text.replace(expression, written, 1))
+            changed = stand.text.replace(expression, written, 1)
+            other = attrs.evolve(stand, expression=written, text=changed, name=self._name(changed))
             with pytest.raises(SpecError, match="no_such_option"):
                 _ = other.spec
 
