@@ -198,8 +198,11 @@ def test_a_recipe_is_no_model():
     )
 
 
-def test_a_folder_without_specs():
+def test_a_folder_without_specs(monkeypatch):
     Path("nothing").mkdir()
+    monkeypatch.chdir("nothing")
+    assert told("xcompose check", code=2).startswith("error: no spec was found")
+    monkeypatch.chdir("..")
 
     assert told("xcompose check nothing", code=2) == (
         "error: no spec was found: nothing ends in .xc.yaml there\n  = fix: xcompose new mine"
