@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from xcompose.testing import MemoryContract, MixerContract, PositionContract, RecurrenceContract, ScoreContract
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* is not tried in models of type")  # each as its card says
 
 
 class TestScores(ScoreContract):

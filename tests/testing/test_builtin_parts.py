@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from xcompose.testing import (
     EmbeddingContract,
     FfnContract,
@@ -11,6 +13,8 @@ from xcompose.testing import (
     OutputContract,
     ResidualContract,
 )
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* is not tried in models of type")  # each as its card says
 
 
 class TestFfns(FfnContract):

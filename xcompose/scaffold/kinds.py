@@ -38,6 +38,8 @@ class Slot:
     """Extras of xcompose that its tests need."""
     model: str = ""
     """More keys of the model in which the contract tries it."""
+    types: tuple[str, ...] = ()
+    """The only types of model that take it; not said: decoder and encoder."""
 
 
 @functools.cache

@@ -146,10 +146,16 @@ def _facts(names: Names, owed: Slot) -> dict[str, str]:
         "contract": owed.contract,
         "imports": "\n".join(imports),
         "expressions": _listed(expressions),
-        "attributes": f"    model = {owed.model}\n" if owed.model else "",
+        "attributes": _attributes(owed),
         "oracle": textwrap.indent(oracle, " " * 8),
         "body": _filled(f"kinds/{owed.kind}/spec.yaml", lone).rstrip("\n"),
     }
+
+
+def _attributes(owed: Slot) -> str:
+    """What the class of tests says beside the expressions."""
+    types = f"    types = ({_listed(list(owed.types))})\n" if owed.types else ""
+    return types + (f"    model = {owed.model}\n" if owed.model else "")
 
 
 def _listed(expressions: list[str]) -> str:

@@ -14,6 +14,7 @@ import importlib
 import inspect
 import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -139,6 +140,7 @@ class Contract:
                 if self.types:
                     found.clear()
                     break
+                self._left_out(expression, type_, error)
                 continue
             found.append(stand)
         if not found and self._test() == "test_a_spec_with_it_composes":
@@ -146,6 +148,12 @@ class Contract:
         if not found:
             pytest.skip("no spec with it composes: see test_a_spec_with_it_composes")
         return tuple(found)
+
+    def _left_out(self, expression: str, type_: str, error: SpecError) -> None:
+        """Say once which type of model is not tried, and why: it may be a slip."""
+        if self._test() == "test_a_spec_with_it_composes":
+            said = f"'{expression}' is not tried in models of type '{type_}': {error.diagnostics[0].message}"
+            warnings.warn(f"{said}; if that is meant, name the others in the class: types = (...)", stacklevel=2)
 
     def part(self, expression: str) -> Any:
         """What an expression builds, for an oracle: the working part, with random weights, in a model of width 16 with

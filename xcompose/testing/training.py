@@ -17,6 +17,7 @@ class OptimizerContract(Contract):
     """Contract tests of optimizers."""
 
     kind = "optimizer"
+    types = ("decoder",)
     lr: ClassVar[float] = 0.05
     """A learning rate by which it gets somewhere."""
 
@@ -90,6 +91,7 @@ class ScheduleContract(Contract):
     """Contract tests of schedules."""
 
     kind = "schedule"
+    types = ("decoder",)
 
     def test_its_factors_are_numbers_not_below_zero(self, expression: str) -> None:
         for stand in self.stands(expression)[:1]:
