@@ -125,6 +125,16 @@ class TestList:
         }  # fmt: skip
 
 
+def punctual(lines: list[str]) -> list[str]:
+    """Without what a busy machine adds: that others than the slow plugin take long to import."""
+    found, of = [], ""
+    for line in lines:
+        of = line.partition(" ")[0] if "  0.1  " in line else of
+        late = "to import" in line or "where a component is built" in line
+        found += [] if late and of != "slow-it" else [line]
+    return found
+
+
 class TestDoctor:
     def test_a_good_one_is_fine(self, installed):
         installed(Distribution("acme-a", near("far")))
@@ -135,7 +145,7 @@ class TestDoctor:
         monkeypatch.setattr(loader, "SLOW", 0.25)
         installed(*BROKEN)
 
-        assert said("xcompose plugin doctor", code=1).splitlines()[1:] == [
+        assert punctual(said("xcompose plugin doctor", code=1).splitlines()[1:]) == [
             "clash-one  0.1  clash  1 component  # s  broken",
             "XC051 two plugins offer the pattern 'clash/same': clash-one and clash-two",
             "= fix: uninstall one of them",

@@ -59,7 +59,7 @@ def test_it_writes_into_another_folder(here):
         (
             "Acme --kind pattern",
             "error: 'Acme' is no name of a package: lower-case words of letters and digits, joined by dashes\n"
-            "  = fix: write acme",
+            "  = fix: write acme-mean",
         ),
         (
             "acme-mean --kind memory --output no/where",
