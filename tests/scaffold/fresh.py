@@ -46,7 +46,8 @@ def fresh(folder: Path) -> Fresh:
     (site / "beneath.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
     for name, start in PROGRAMS.items():
         program = folder / "bin" / name
-        program.write_text(f"#!{folder / 'bin' / 'python'}\nimport sys\n{start}\n")
+        # Processes that `xcompose check` starts import the program again, and must not begin anew.
+        program.write_text(f"#!{folder / 'bin' / 'python'}\nimport sys\nif __name__ == '__main__':\n    {start}\n")
         program.chmod(0o755)
     return Fresh(folder)
 

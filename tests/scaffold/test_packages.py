@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -191,6 +192,8 @@ def test_all_of_them_are_green_in_a_fresh_environment(packages, tmp_path):
 
     installed = environment.run(f"pip install -q --no-deps {' '.join(f'./{path}' for path in paths)}", folder)
     assert installed.returncode == 0, installed.stderr
+    for path in paths:
+        shutil.rmtree(folder / path / "build", ignore_errors=True)  # where pip leaves a copy of each spec
     doctor = environment.run("xcompose plugin doctor", folder)
     assert doctor.returncode == 0, doctor.stdout
     assert "needs a look" not in doctor.stdout
